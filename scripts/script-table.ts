@@ -1,0 +1,48 @@
+/** What each npm script is for; `docs/reference/scripts.md` is made from it, and a test compares it with package.json. */
+export interface ScriptEntry {
+  readonly name: string
+  /** One line, for somebody who has just cloned the repository. */
+  readonly summary: string
+  /** Arguments worth knowing, each with what it does. */
+  readonly options?: Readonly<Record<string, string>>
+}
+
+const json = { '`--json`': 'one JSON document on the last line of stdout', '`--json=FILE`': 'the document in a file' }
+
+export const scriptTable: readonly ScriptEntry[] = [
+  { name: 'quickstart', summary: 'Sets up a first instance on this machine and runs an operation on it.' },
+  {
+    name: 'test',
+    summary:
+      'Lint, every test, coverage of `src`, and the guarantees. On Debian as root it installs missing test servers.',
+    options: {
+      '`-- PART…`': 'only test files whose path contains one of these (without lint, coverage and guarantees)',
+      '`-- --no-lint`': 'without lint',
+      '`-- --concurrency=N`': 'N files at a time',
+      '`MHV_SETUP=skip`': 'installs no servers; tests that miss one are skipped and say so',
+      ...json,
+    },
+  },
+  {
+    name: 'lint',
+    summary: 'Style, types, layers, unused code, the house rules, and stale derived files.',
+    options: {
+      '`-- STEP…`': 'only these steps: `style types layers unused sources derived`',
+      '`-- --fix`': 'formats and repairs what biome can',
+      ...json,
+    },
+  },
+  {
+    name: 'gen',
+    summary: 'Writes every derived file that is checked in.',
+    options: { '`-- --check`': 'writes nothing, lists stale files, exit 1 if there are any', ...json },
+  },
+  {
+    name: 'guarantees',
+    summary: 'Lists every promise of `docs/guarantees.md` with its tests and their last result.',
+    options: json,
+  },
+  { name: 'bench', summary: 'Measures speed and memory, beside a peer where there is one.', options: json },
+  { name: 'build', summary: 'Emits `dist` from `src` if anything has changed.' },
+  { name: 'prepack', summary: 'Run by npm before it packs: `build`.' },
+]

@@ -1,0 +1,108 @@
+/** Line coverage of src over every process and thread of the tests, from V8's own counters. */
+import { existsSync, globSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { Report } from 'c8'
+import ts from 'typescript'
+import { cache, fromRoot, inRoot, root } from '../lib/paths.ts'
+
+/** The least share of lines, in percent, that a whole run has to reach. */
+export const requiredCoverage = 85
+
+/** What is not counted, as it is printed. */
+export const excludedFromCoverage = 'test files, *.generated.ts, src/testing, files that hold only types'
+
+const excludedPatterns = ['src/**/*.test.ts', 'src/**/*.generated.ts', 'src/**/*.d.ts', 'src/testing/**']
+
+export interface FileCoverage {
+  readonly file: string
+  readonly lines: number
+  readonly covered: number
+}
+
+export interface Coverage {
+  /** Percent; 100 when there is nothing to count. */
+  readonly percent: number
+  readonly files: readonly FileCoverage[]
+  /** Files that should have been counted and are not in the report: a fault of the tool, not of the tests. */
+  readonly lost: readonly string[]
+}
+
+/** Whether nothing of a file is left at run time: its imports vanish, so it is never loaded and cannot be covered. */
+export function holdsOnlyTypes(source: string): boolean {
+  const compilerOptions = { verbatimModuleSyntax: true, removeComments: true, module: ts.ModuleKind.ESNext }
+  const { outputText } = ts.transpileModule(source, { compilerOptions })
+  return /^\s*(export\s*\{\s*\};?\s*)*$/.test(outputText)
+}
+
+/** Files of src that count, from the checkout. */
+function countedFiles(): readonly string[] {
+  return globSync('src/**/*.ts', { cwd: root, exclude: excludedPatterns })
+    .filter((file) => !holdsOnlyTypes(readFileSync(inRoot(file), 'utf8')))
+    .sort()
+}
+
+/**
+ * Moves raw counters into another folder and drops what is not src: each process writes megabytes about its packages.
+ * A file that was cut off (its process was killed while writing) is dropped whole.
+ */
+export function keepOwnCounters(from: string, to: string): void {
+  if (!existsSync(from)) return
+  const src = `${pathToFileURL(inRoot('src')).href}/`
+  mkdirSync(to, { recursive: true })
+  for (const name of readdirSync(from)) {
+    const result = countersIn(join(from, name)).filter(({ url }) => url.startsWith(src) && !url.endsWith('.test.ts'))
+    if (result.length > 0) writeFileSync(join(to, `${basename(from)}-${name}`), JSON.stringify({ result }))
+  }
+  rmSync(from, { recursive: true })
+}
+
+function countersIn(file: string): readonly { readonly url: string }[] {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')).result
+  } catch {
+    return []
+  }
+}
+
+/** Reads the counters of all processes and reports on src; `.cache/coverage-report` gets lcov.info for editors. */
+export async function measureCoverage(folder: string): Promise<Coverage> {
+  const counted = countedFiles()
+  const reportsDirectory = join(cache, 'coverage-report')
+  rmSync(reportsDirectory, { recursive: true, force: true })
+  mkdirSync(folder, { recursive: true })
+  const report = new Report({
+    tempDirectory: folder,
+    reportsDirectory,
+    reporter: ['json-summary', 'lcovonly'],
+    include: [...counted],
+    exclude: [],
+    extension: ['.ts'],
+    src: [root],
+    // Files that no process loaded count as uncovered.
+    all: true,
+    excludeNodeModules: true,
+    // The defaults of c8's command line, which its class does not have.
+    resolve: '',
+    omitRelative: true,
+  })
+  await report.run()
+  return readSummary(join(reportsDirectory, 'coverage-summary.json'), counted)
+}
+
+function readSummary(file: string, counted: readonly string[]): Coverage {
+  const summary: Record<string, { lines: { total: number; covered: number } }> = existsSync(file)
+    ? JSON.parse(readFileSync(file, 'utf8'))
+    : {}
+  const files = Object.entries(summary)
+    .filter(([path]) => path !== 'total')
+    .map(([path, { lines }]) => ({ file: fromRoot(path), lines: lines.total, covered: lines.covered }))
+  const reported = new Set(files.map(({ file: name }) => name))
+  const lines = files.reduce((sum, one) => sum + one.lines, 0)
+  const covered = files.reduce((sum, one) => sum + one.covered, 0)
+  return {
+    percent: lines === 0 ? 100 : (covered / lines) * 100,
+    files,
+    lost: counted.filter((name) => !reported.has(name)),
+  }
+}

@@ -1,0 +1,240 @@
+import { z } from 'zod'
+import type { Registry } from '../core/registry.ts'
+import { SECRET_MARK } from '../core/secret-reference.ts'
+import type { AnyWorker, BreakerDefaults } from '../core/worker.ts'
+import { asSection, wrapped } from './check.ts'
+import { jsonSchemaOf, jsonTypes, typeText } from './field-text.ts'
+
+/** Number of the settings files' format. */
+export const SETTINGS_FORMAT = 1
+
+const count = (least: number, most: number) => z.number().int().min(least).max(most)
+const MEBIBYTE = 1_048_576
+
+const admission = (maxConcurrent: number, queueSize: number) =>
+  z.strictObject({
+    max_concurrent: count(1, 100_000).default(maxConcurrent).describe('runs that may act at once'),
+    queue_size: count(0, 1_000_000).default(queueSize).describe('runs that may wait for a slot; more are refused'),
+  })
+
+const circuitBreaker = (defaults: BreakerDefaults) =>
+  z.strictObject({
+    failure_threshold: count(1, 10_000)
+      .default(defaults.failure_threshold)
+      .describe('failures in a row on one target that open its breaker'),
+    recovery_timeout: z
+      .number()
+      .min(0.1)
+      .max(86_400)
+      .default(defaults.recovery_timeout)
+      .describe('seconds that an open breaker holds calls back before it lets some through'),
+    half_open_max_calls: count(1, 1_000)
+      .default(defaults.half_open_max_calls)
+      .describe('calls let through at once to see whether the target is back'),
+  })
+
+const file = (path: string, what: string) =>
+  z
+    .string()
+    .min(1)
+    .max(4096)
+    .regex(/^[^\0]*$/)
+    .default(path)
+    .describe(`${what}, relative to the instance folder`)
+
+const core = {
+  version: z.literal(SETTINGS_FORMAT).default(SETTINGS_FORMAT).describe('format of the settings file; files only'),
+  admission: admission(200, 2_000).prefault({}).describe('room for runs of all workers together'),
+  runs: z
+    .strictObject({
+      wait_seconds: z
+        .number()
+        .min(0)
+        .max(3_600)
+        .default(45)
+        .describe('seconds a call waits for its run before it gets the handle instead'),
+      abort_grace_seconds: z
+        .number()
+        .min(0)
+        .max(3_600)
+        .default(20)
+        .describe('seconds an operation may take to end after its deadline or a cancellation'),
+      output_head_bytes: count(0, 1024 * MEBIBYTE)
+        .default(MEBIBYTE / 2)
+        .describe('bytes kept in the journal of the beginning of each output stream'),
+      output_tail_bytes: count(0, 1024 * MEBIBYTE)
+        .default(MEBIBYTE / 2)
+        .describe('bytes kept in the journal of the end of each output stream'),
+      text_bytes: count(256, 16 * MEBIBYTE)
+        .default(65_536)
+        .describe('bytes of output that a result carries; the rest is read from the journal'),
+      idempotency_days: count(1, 365).default(7).describe('days that an idempotency key is remembered'),
+    })
+    .prefault({})
+    .describe('what a run may take and what is kept of it'),
+  journal: z
+    .strictObject({
+      file: file('journal/journal.db', 'file of the journal'),
+      min_free_bytes: count(0, 2 ** 50)
+        .default(64 * MEBIBYTE)
+        .describe('free disk space, in bytes, below which no new run is taken'),
+    })
+    .prefault({})
+    .describe('the durable record of runs'),
+  policy: z
+    .strictObject({ file: file('settings/policy.yaml', 'file of the policy') })
+    .prefault({})
+    .describe('who may do what'),
+  inventory: z
+    .strictObject({ file: file('settings/inventory.yaml', 'file of the inventory') })
+    .prefault({})
+    .describe('the targets'),
+  log: z
+    .strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('least level that is logged') })
+    .prefault({})
+    .describe('the log, on standard error'),
+}
+
+const coreSchema = z.strictObject(core)
+const commonSchema = z.strictObject({
+  admission: admission(100, 1_000),
+  circuit_breaker: circuitBreaker({ failure_threshold: 5, recovery_timeout: 60, half_open_max_calls: 1 }),
+})
+
+/** Settings of the program itself. */
+export type CoreSettings = z.output<typeof coreSchema>
+/** What every worker has beside its own settings. */
+export type CommonWorkerSettings = z.output<typeof commonSchema>
+/** All settings. A worker's are typed by `settingsFor`. */
+export type Settings = CoreSettings & Readonly<Record<string, unknown>>
+
+/** Names of the sections that no worker may be called by. */
+export const CORE_SECTIONS: readonly string[] = Object.keys(core)
+
+/** Keys of a file that environment and options cannot set. */
+export const FILE_ONLY: readonly string[] = ['version']
+
+type Workers = Pick<Registry, 'workers'>
+
+const schemas = new WeakMap<readonly AnyWorker[], z.ZodObject>()
+
+/** The schema of all settings: the program's own, and each worker's under its name. Throws on a defect in a worker. */
+export function settingsSchema({ workers }: Workers): z.ZodObject {
+  const known = schemas.get(workers)
+  if (known) return known
+  const sections = workers.map((worker) => {
+    if (CORE_SECTIONS.includes(worker.name)) throw new Error(`a worker may not be called "${worker.name}"`)
+    return [worker.name, workerSettingsSchema(worker).prefault({}).describe(`settings of ${worker.title}`)] as const
+  })
+  const schema = z.strictObject({ ...core, ...Object.fromEntries(sections) })
+  refuseNames(schema, [])
+  schemas.set(workers, schema)
+  return schema
+}
+
+const workerSchemas = new WeakMap<AnyWorker, z.ZodObject>()
+
+/** A worker's own settings and the common ones. */
+export function workerSettingsSchema(worker: AnyWorker): z.ZodObject {
+  const known = workerSchemas.get(worker)
+  if (known) return known
+  const own = worker.settings as z.ZodObject
+  const common = { admission: admission(100, 1_000), circuit_breaker: circuitBreaker(worker.breaker) }
+  const taken = Object.keys(common).filter((name) => Object.hasOwn(own.shape, name))
+  if (taken.length > 0) throw new Error(`worker "${worker.name}" declares settings that every worker has: ${taken}`)
+  const schema = own
+    .safeExtend({
+      admission: common.admission.prefault({}).describe('room for runs of this worker'),
+      circuit_breaker: common.circuit_breaker.prefault({}).describe('when calls to a failing target are held back'),
+    })
+    .strict()
+  workerSchemas.set(worker, schema)
+  return schema
+}
+
+/** Names of the environment are derived from those of the settings and back: that takes this form. */
+const NAME = /^[a-z][a-z0-9]*(_[a-z0-9]+)*$/
+
+function refuseNames(section: z.ZodObject, path: readonly string[]): void {
+  for (const [key, schema] of Object.entries(section.shape)) {
+    if (!NAME.test(key)) throw new Error(`setting "${[...path, key].join('.')}" must be named like "max_connections"`)
+    const inner = asSection(schema)
+    if (inner) refuseNames(inner, [...path, key])
+  }
+}
+
+/** One setting: everything that is known of it without looking at any layer. */
+export interface SettingField {
+  /** `ssh.max_connections` */
+  readonly key: string
+  readonly path: readonly string[]
+  readonly schema: z.core.$ZodType
+  readonly description: string
+  /** Undefined for a setting that may be left out and has no default. */
+  readonly default: unknown
+  /** What it takes, in words. */
+  readonly type: string
+  /** JSON types it takes: string, number, boolean, null, array, object. */
+  readonly json: ReadonlySet<string>
+  /** Its variable, or undefined for what only a file can set. */
+  readonly env: string | undefined
+  /** A reference to a secret, or something that has such references in it. */
+  readonly secret: boolean
+}
+
+const fieldLists = new WeakMap<readonly AnyWorker[], readonly SettingField[]>()
+
+/** Every setting there is, in the order of the schema. */
+export function settingFields(registry: Workers): readonly SettingField[] {
+  const known = fieldLists.get(registry.workers)
+  if (known) return known
+  const fields = fieldsOf(settingsSchema(registry), [])
+  fieldLists.set(registry.workers, fields)
+  return fields
+}
+
+function fieldsOf(section: z.ZodObject, path: readonly string[]): SettingField[] {
+  return Object.entries(section.shape).flatMap(([key, schema]) => {
+    const inner = asSection(schema)
+    return inner ? fieldsOf(inner, [...path, key]) : [toField(schema, [...path, key])]
+  })
+}
+
+function toField(schema: z.core.$ZodType, path: readonly string[]): SettingField {
+  const json = jsonSchemaOf(schema)
+  const absent = z.safeParse(schema, undefined)
+  const [first = ''] = path
+  return {
+    key: path.join('.'),
+    path,
+    schema,
+    description: descriptionOf(schema),
+    default: absent.success ? absent.data : undefined,
+    type: typeText(json),
+    json: jsonTypes(json),
+    env: FILE_ONLY.includes(first) ? undefined : envName(path),
+    secret: JSON.stringify(json).includes(SECRET_MARK),
+  }
+}
+
+/** `.describe()` before or after `.default()`: both are found. */
+function descriptionOf(schema: z.core.$ZodType): string {
+  const own = z.globalRegistry.get(schema)?.description
+  const inner = wrapped(schema)
+  return own ?? (inner === undefined ? '' : descriptionOf(inner))
+}
+
+export const ENV_PREFIX = 'MAHAVISHNU_'
+
+/** `MAHAVISHNU_SSH__MAX_CONNECTIONS` of `ssh.max_connections`. */
+export function envName(path: readonly string[]): string {
+  return ENV_PREFIX + path.map((part) => part.toUpperCase()).join('__')
+}
+
+/** The path of a variable's name, or undefined where it is not one of ours in form. */
+export function envPath(name: string): readonly string[] | undefined {
+  if (!name.startsWith(ENV_PREFIX)) return undefined
+  const path = name.slice(ENV_PREFIX.length).split('__')
+  const parts = path.map((part) => part.toLowerCase())
+  return parts.every((part) => NAME.test(part)) && envName(parts) === name ? parts : undefined
+}

@@ -1,0 +1,38 @@
+import { setTimeout as delay } from 'node:timers/promises'
+
+/** Time, as everything here asks for it, so that tests can turn it. */
+export interface Clock {
+  /** Wall time in milliseconds since the epoch. */
+  now(): number
+  /** Milliseconds of a clock that never goes back; only differences mean something. */
+  monotonic(): number
+  /** Waits; rejects with the signal's reason when it is aborted. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>
+  /** Calls back once after `ms`; the returned function cancels it. Does not keep the process alive. */
+  after(ms: number, callback: () => void): () => void
+}
+
+/** Longest delay of a Node timer; a longer one would fire at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+  async sleep(ms, signal) {
+    try {
+      await delay(Math.min(ms, MAX_TIMER_MS), undefined, { signal })
+    } catch (error) {
+      throw signal?.aborted ? signal.reason : error
+    }
+  },
+  after(ms, callback) {
+    const timer = setTimeout(callback, Math.min(Math.max(ms, 0), MAX_TIMER_MS))
+    timer.unref()
+    return () => clearTimeout(timer)
+  },
+}
+
+/** ISO 8601 in UTC with milliseconds, of milliseconds since the epoch. */
+export function isoTime(epochMs: number): string {
+  return new Date(epochMs).toISOString()
+}

@@ -1,0 +1,160 @@
+/**
+ * The one table of errors. A code never changes its meaning; docs/reference/errors.md is generated from here.
+ *
+ * - `category`: the six classes of the assessment's ADR 003, plus `validation`.
+ * - `http`: status of the problem+json answer.
+ * - `exit`: exit code of the CLI. Ours start at 200, so that a remote command's 0-125 passes through unharmed.
+ * - `phase`: what the error says about the effect: `before-effect` (nothing was changed), `after-effect` (it was
+ *   applied), `unknown` (it may have been).
+ * - `retryable`: whether the same call may succeed later without anybody changing anything.
+ */
+
+export const ERROR_CATEGORIES = ['transient', 'permanent', 'resource', 'permission', 'network', 'validation'] as const
+export type ErrorCategory = (typeof ERROR_CATEGORIES)[number]
+
+export const ERROR_PHASES = ['before-effect', 'after-effect', 'unknown'] as const
+export type ErrorPhase = (typeof ERROR_PHASES)[number]
+
+export interface ErrorSpec {
+  readonly category: ErrorCategory
+  readonly http: number
+  readonly exit: number
+  readonly phase: ErrorPhase
+  readonly retryable: boolean
+  /** What happened, in general: one sentence. */
+  readonly summary: string
+  /** What to do about it: one sentence. */
+  readonly remedy: string
+}
+
+/** Exit codes of the CLI for our own failures; docs/reference/cli.md is generated from here. */
+export const EXIT = {
+  ok: 0,
+  remote_above_125: 126,
+  internal: 200,
+  input: 201,
+  permission: 202,
+  network: 203,
+  resource: 204,
+  transient: 205,
+  permanent: 206,
+  timeout: 207,
+  cancelled: 208,
+  unknown_effect: 209,
+  configuration: 210,
+  locked: 211,
+} as const
+
+type Row = readonly [
+  category: ErrorCategory,
+  http: number,
+  exit: number,
+  phase: ErrorPhase,
+  retryable: boolean,
+  summary: string,
+  remedy: string,
+]
+
+const before = 'before-effect'
+const after = 'after-effect'
+const unknown = 'unknown'
+
+// biome-ignore format: one row per code reads as the table it is
+const ROWS = {
+  // input, names and idempotency
+  MHV_INPUT_INVALID: ['validation', 400, EXIT.input, before, false, 'The input does not fit the schema of the operation.', 'Correct the field named in the message; `mahavishnu COMMAND --help` shows the fields.'],
+  MHV_INPUT_SECRET: ['validation', 400, EXIT.input, before, false, 'The input contains the value of a secret.', 'Pass a reference to the secret (`env:NAME`, `file:PATH`) instead of its value.'],
+  MHV_CLI_USAGE: ['validation', 400, EXIT.input, before, false, 'The command line was not understood.', 'See `mahavishnu --help`.'],
+  MHV_OPERATION_UNKNOWN: ['validation', 404, EXIT.input, before, false, 'There is no such operation.', 'See `mahavishnu workers list` for the operations there are.'],
+  MHV_WORKER_UNKNOWN: ['validation', 404, EXIT.input, before, false, 'There is no such worker.', 'See `mahavishnu workers list`.'],
+  MHV_TARGET_UNKNOWN: ['validation', 404, EXIT.input, before, false, 'The inventory has no such target.', 'Add the target to settings/inventory.yaml, or use one of the names that it has.'],
+  MHV_TARGET_REQUIRED: ['validation', 400, EXIT.input, before, false, 'The operation needs a target.', 'Name a target of the inventory.'],
+  MHV_TARGET_UNSUPPORTED: ['validation', 400, EXIT.input, before, false, 'The target has no connection details for this worker.', "Add a block with the worker's name to the target in settings/inventory.yaml."],
+  MHV_RUN_UNKNOWN: ['validation', 404, EXIT.input, before, false, 'The journal has no such run.', 'See `mahavishnu runs list` for the runs there are.'],
+  MHV_IDEMPOTENCY_MISMATCH: ['validation', 409, EXIT.input, before, false, 'The idempotency key was used before with another input.', 'Use a new key for a new input, or repeat the first input exactly.'],
+  MHV_PORT_MISSING: ['permanent', 501, EXIT.permanent, before, false, 'No worker provides a capability that the operation needs.', 'Enable the worker that provides it.'],
+
+  // who may
+  MHV_POLICY_DENIED: ['permission', 403, EXIT.permission, before, false, 'The policy does not allow this.', 'Add the rule printed with this error to the policy file, if it should be allowed.'],
+  MHV_APPROVAL_REQUIRED: ['permission', 403, EXIT.permission, before, false, 'The policy asks for an approval.', 'Add the rule printed with this error to the policy file, if it should be allowed without asking.'],
+  MHV_POLICY_INVALID: ['validation', 500, EXIT.configuration, before, false, 'The policy file cannot be used.', 'Correct the line named in the message; docs/guides/policy.md shows the format.'],
+
+  // room and time
+  MHV_ADMISSION_FULL: ['resource', 429, EXIT.resource, before, true, 'All slots and the queue are full.', 'Call again after retry_after seconds, or raise the limit that the message names.'],
+  MHV_BREAKER_OPEN: ['transient', 503, EXIT.transient, before, true, 'Too many recent failures on this target; calls are held back.', 'Look at the target, then call again after retry_after seconds.'],
+  MHV_RUN_QUEUE_TIMEOUT: ['resource', 504, EXIT.timeout, before, true, 'The deadline passed while the run waited for a slot.', 'Call again with a longer timeout, or when less is going on.'],
+  MHV_RUN_TIMEOUT: ['transient', 504, EXIT.timeout, unknown, false, 'The run was not done at its deadline.', 'See what it did (`mahavishnu runs show RUN`), then call again with a longer timeout.'],
+  MHV_RUN_CANCELLED: ['permanent', 409, EXIT.cancelled, unknown, false, 'The run was cancelled while it acted.', 'See what it did (`mahavishnu runs show RUN`) before running it again.'],
+  MHV_RUN_CANCELLED_QUEUED: ['permanent', 409, EXIT.cancelled, before, false, 'The run was cancelled before it acted.', 'Call again when it is wanted.'],
+  MHV_RUN_INTERRUPTED: ['transient', 500, EXIT.unknown_effect, unknown, false, 'Mahavishnu was stopped while the run acted.', 'Check the target for what was done before running it again.'],
+  MHV_RUN_NOT_STARTED: ['transient', 503, EXIT.transient, before, true, 'Mahavishnu was stopped before the run acted.', 'Call again.'],
+  MHV_SHUTTING_DOWN: ['transient', 503, EXIT.transient, before, true, 'Mahavishnu is stopping and takes nothing new.', 'Call again when it has started.'],
+  MHV_OUTPUT_INVALID: ['permanent', 500, EXIT.internal, after, false, 'The operation acted, but its result does not fit its own schema.', 'Report this as a defect with the run id; do not run it again before looking at the target.'],
+  MHV_INTERNAL: ['permanent', 500, EXIT.internal, unknown, false, 'Something failed that should not.', 'Report this as a defect with the run id and the log.'],
+
+  // configuration, inventory, secrets
+  MHV_CONFIG_UNKNOWN_KEY: ['validation', 500, EXIT.configuration, before, false, 'A settings layer has a key that does not exist.', 'Correct or remove the key; the message names the nearest one that exists.'],
+  MHV_CONFIG_INVALID: ['validation', 500, EXIT.configuration, before, false, 'A setting has a wrong type or is out of range.', 'Correct the value; `mahavishnu config explain KEY` shows what it may be.'],
+  MHV_CONFIG_UNPARSABLE: ['validation', 500, EXIT.configuration, before, false, 'A settings file is not valid YAML.', 'Correct the line named in the message.'],
+  MHV_CONFIG_UNREADABLE: ['permission', 500, EXIT.configuration, before, false, 'A settings file cannot be read.', 'Make it a regular file of text that this user may read.'],
+  MHV_CONFIG_NEWER: ['validation', 500, EXIT.configuration, before, false, 'A settings or inventory file has a newer format than this version of Mahavishnu knows.', 'Use the version that wrote it, or write the file in the format that the message names.'],
+  MHV_CONFIG_RENAMED: ['validation', 500, EXIT.configuration, before, false, 'A settings layer uses a name from the design documents that is called differently here.', 'Use the name that the message gives.'],
+  MHV_CONFIG_NOT_AVAILABLE: ['validation', 500, EXIT.configuration, before, false, 'A settings layer uses a key that is known but not available yet.', 'Remove the key until a later version brings it.'],
+  MHV_CONFIG_KEY_UNKNOWN: ['validation', 404, EXIT.configuration, before, false, 'There is no such setting.', 'See `mahavishnu config show` for all settings.'],
+  MHV_INVENTORY_INVALID: ['validation', 500, EXIT.configuration, before, false, 'The inventory cannot be used.', 'Correct the line named in the message; docs/guides/inventory.md shows the format.'],
+  MHV_SECRET_INVALID: ['validation', 500, EXIT.configuration, before, false, 'A secret reference is not well formed.', 'Write `env:NAME`, `file:PATH`, or `exec:` with a list of arguments.'],
+  MHV_SECRET_UNRESOLVED: ['permission', 500, EXIT.configuration, before, false, 'A secret could not be read.', 'Check that the variable, file or program named by the reference exists and may be read.'],
+
+  // instance folder and journal
+  MHV_INSTANCE_LOCKED: ['resource', 423, EXIT.locked, before, true, 'Another process holds this instance folder.', 'Use that process, stop it, or choose another folder with --folder.'],
+  MHV_INSTANCE_INVALID: ['validation', 500, EXIT.configuration, before, false, 'The instance folder cannot be used.', 'Check that the folder exists and that this user may write to it.'],
+  MHV_JOURNAL_FULL: ['resource', 507, EXIT.resource, before, true, 'The journal has no room on its disk.', 'Free disk space where the instance folder lies, then call again.'],
+  MHV_JOURNAL_NEWER: ['permanent', 500, EXIT.configuration, before, false, 'The journal was written by a newer version of Mahavishnu.', 'Use that version, or another instance folder.'],
+  MHV_JOURNAL_CORRUPT: ['permanent', 500, EXIT.permanent, before, false, 'The journal cannot be read.', 'Move the journal file away and restore a copy of it.'],
+  MHV_JOURNAL_UNAVAILABLE: ['transient', 503, EXIT.transient, before, true, 'The journal did not take a write.', 'See the log for the cause, then call again.'],
+  MHV_DISK_LOW: ['resource', 507, EXIT.resource, before, true, 'Free disk space is below the floor that keeps the journal safe.', 'Free disk space where the instance folder lies, or lower journal.min_free_bytes.'],
+
+  // external programs
+  MHV_EXEC_NOT_FOUND: ['permanent', 500, EXIT.permanent, before, false, 'A program is not installed or not executable.', 'Install the program, or correct its path.'],
+  MHV_EXEC_NOT_STARTED: ['resource', 503, EXIT.resource, before, true, 'A program could not be started for lack of processes, memory or descriptors.', 'Call again when less is going on, or raise the limits of this user.'],
+  MHV_EXEC_FAILED: ['permanent', 500, EXIT.permanent, unknown, false, 'A program ended with an error.', 'See its message.'],
+  MHV_EXEC_TIMEOUT: ['transient', 504, EXIT.timeout, unknown, false, 'A program was not done at its deadline and was ended.', 'Find out why it takes so long, or allow more time.'],
+  MHV_EXEC_ARGUMENT: ['validation', 400, EXIT.input, before, false, 'An argument of a program is not allowed.', 'Remove the NUL byte or the leading dash.'],
+
+  // ssh
+  MHV_SSH_KNOWN_HOSTS_UNREADABLE: ['permission', 500, EXIT.configuration, before, false, 'No known_hosts file could be read.', "Make the file readable, or add the host's key to known_hosts in the instance folder."],
+  MHV_SSH_HOST_KEY_UNKNOWN: ['permission', 502, EXIT.permission, before, false, "The host's key is in no known_hosts file.", "Compare the fingerprint with the host's own, then add its key to known_hosts in the instance folder, or set ssh.host_key_policy to accept_new."],
+  MHV_SSH_HOST_KEY_CHANGED: ['permission', 502, EXIT.permission, before, false, "The host's key is not the one that known_hosts has: someone may be listening in.", 'Find out why the key changed; only then replace the line that the message names.'],
+  MHV_SSH_HOST_KEY_REVOKED: ['permission', 502, EXIT.permission, before, false, "The host's key is marked as revoked in known_hosts.", 'Do not use this host until it has a new key.'],
+  MHV_SSH_AUTH_FAILED: ['permission', 502, EXIT.permission, before, false, 'The host accepted none of the credentials.', 'Check the user name and the credentials of the target in settings/inventory.yaml.'],
+  MHV_SSH_KEY_INVALID: ['permission', 500, EXIT.configuration, before, false, 'A private key could not be read.', 'Check the path, the file mode and the passphrase of the key.'],
+  MHV_SSH_CONNECT_REFUSED: ['network', 502, EXIT.network, before, true, 'The host refused the connection.', 'Check that sshd runs there and that the port is right.'],
+  MHV_SSH_CONNECT_TIMEOUT: ['network', 504, EXIT.network, before, true, 'The host did not answer in time.', 'Check address, port and firewall, or raise ssh.connect_timeout.'],
+  MHV_SSH_CONNECT_FAILED: ['network', 502, EXIT.network, before, true, 'The connection could not be made.', 'See the message for the cause; check address, name resolution and the server.'],
+  MHV_SSH_CONNECTION_LOST: ['network', 502, EXIT.unknown_effect, unknown, false, 'The connection was lost while the command ran: whether it finished is unknown.', 'Look at the host for what the command did before running it again.'],
+  MHV_SSH_COMMAND_TIMEOUT: ['transient', 504, EXIT.timeout, unknown, false, 'The command was not done at its deadline; what is known of its processes stands in the message.', 'See its output (`mahavishnu runs output RUN`), then call again with a longer timeout.'],
+  MHV_SSH_CHANNEL_REFUSED: ['transient', 503, EXIT.transient, before, true, 'The host refused another channel on the connection.', 'Call again; if it stays, lower ssh.max_channels_per_connection.'],
+  MHV_SSH_POOL_EXHAUSTED: ['resource', 503, EXIT.resource, before, true, 'All connections and channels that the limits allow are in use.', 'Call again after retry_after seconds, or raise ssh.max_connections_per_host.'],
+  MHV_SSH_SHELL_UNSUPPORTED: ['permanent', 502, EXIT.permanent, before, false, "The account's login shell does not run commands, and there is no /bin/sh.", 'Use an account with a shell on that host.'],
+  MHV_SSH_CWD_FAILED: ['validation', 422, EXIT.input, before, false, 'The working directory could not be entered on the host.', 'Name a directory that exists there and that the user may enter.'],
+} as const satisfies Record<`MHV_${string}`, Row>
+
+export type ErrorCode = keyof typeof ROWS
+
+function toSpec([category, http, exit, phase, retryable, summary, remedy]: Row): ErrorSpec {
+  return { category, http, exit, phase, retryable, summary, remedy }
+}
+
+/** Every code with its row, in the order of the table. */
+export const ERROR_TABLE: Readonly<Record<ErrorCode, ErrorSpec>> = Object.freeze(
+  Object.fromEntries(Object.entries(ROWS).map(([code, row]) => [code, Object.freeze(toSpec(row))])) as Record<
+    ErrorCode,
+    ErrorSpec
+  >,
+)
+
+export const ERROR_CODES = Object.keys(ROWS) as ErrorCode[]
+
+export function isErrorCode(code: string): code is ErrorCode {
+  return Object.hasOwn(ROWS, code)
+}

@@ -1,0 +1,75 @@
+import { ERROR_TABLE, type ErrorCode, type ErrorSpec, isErrorCode } from './error-table.ts'
+
+export interface ErrorOptions {
+  /** Structured facts for programs: JSON values only, never a secret. */
+  readonly details?: Readonly<Record<string, unknown>>
+  /** Seconds after which the same call may be made again. */
+  readonly retryAfter?: number
+  /** Overrides the table's remedy where a more exact one is known. */
+  readonly remedy?: string
+  readonly cause?: unknown
+}
+
+/** The shape in which an error crosses threads, processes and surfaces. */
+export interface WireError {
+  readonly code: ErrorCode
+  readonly message: string
+  readonly remedy: string
+  readonly details?: Readonly<Record<string, unknown>>
+  readonly retry_after?: number
+}
+
+/** An error with a code of the one table. Thrown by every layer; anything else that is thrown is a defect. */
+export class MhvError extends Error {
+  readonly code: ErrorCode
+  readonly details: Readonly<Record<string, unknown>> | undefined
+  readonly retryAfter: number | undefined
+  readonly remedy: string
+
+  constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'MhvError'
+    this.code = code
+    this.details = options.details
+    this.retryAfter = options.retryAfter
+    this.remedy = options.remedy ?? ERROR_TABLE[code].remedy
+  }
+
+  get spec(): ErrorSpec {
+    return ERROR_TABLE[this.code]
+  }
+
+  toWire(): WireError {
+    return {
+      code: this.code,
+      message: this.message,
+      remedy: this.remedy,
+      ...(this.details === undefined ? {} : { details: this.details }),
+      ...(this.retryAfter === undefined ? {} : { retry_after: this.retryAfter }),
+    }
+  }
+}
+
+/** Builds an error of the table: `throw mhvError('MHV_INPUT_INVALID', 'command: must not be empty')`. */
+export function mhvError(code: ErrorCode, message: string, options?: ErrorOptions): MhvError {
+  return new MhvError(code, message, options)
+}
+
+/** The error of a wire shape, as it was thrown on the other side. */
+export function fromWire(wire: WireError): MhvError {
+  const code = isErrorCode(wire.code) ? wire.code : 'MHV_INTERNAL'
+  return new MhvError(code, wire.message, { details: wire.details, retryAfter: wire.retry_after, remedy: wire.remedy })
+}
+
+/** Whatever was thrown, as an error of the table; what has no code of its own is `MHV_INTERNAL`. */
+export function toMhvError(thrown: unknown): MhvError {
+  if (thrown instanceof MhvError) return thrown
+  const message = thrown instanceof Error ? thrown.message : String(thrown)
+  return new MhvError('MHV_INTERNAL', message, { cause: thrown })
+}
+
+/** The `code` of a system error (`ENOENT`, `ECONNREFUSED`), or undefined. */
+export function systemCode(thrown: unknown): string | undefined {
+  if (typeof thrown !== 'object' || thrown === null || !('code' in thrown)) return undefined
+  return typeof thrown.code === 'string' ? thrown.code : undefined
+}

@@ -1,0 +1,97 @@
+import type { z } from 'zod'
+import type { OperationContext } from './context.ts'
+import type { ErrorCode } from './error-table.ts'
+
+/** The most an operation may change. Ordered: each includes the ones before it. */
+export const EFFECTS = ['read', 'write', 'destroy'] as const
+export type Effect = (typeof EFFECTS)[number]
+
+export const PRIORITIES = ['critical', 'normal', 'low'] as const
+export type Priority = (typeof PRIORITIES)[number]
+
+/** The call envelope: the same on every operation. No operation's own input may use these names. */
+export const ENVELOPE_NAMES = [
+  'target',
+  'timeout',
+  'idempotency_key',
+  'priority',
+  'wait',
+  'reason',
+  'plan_digest',
+] as const
+
+export interface OperationExample<I> {
+  readonly title: string
+  readonly target?: string
+  readonly input: I
+}
+
+/** How the command line differs from the plain derivation (one option per field of the input). */
+export interface CliHints<I> {
+  /**
+   * The field that takes the words after `--`: one word is taken as it is, several are quoted one by one, so that
+   * they arrive as the arguments they are.
+   */
+  readonly rest?: keyof I & string
+  /** The field that standard input fills when the option `--stdin` is given. */
+  readonly stdin?: keyof I & string
+}
+
+/** What people see of a finished operation beside its data. */
+export interface OperationSummary {
+  readonly output: string
+  /** Exit code of the thing that was run, where there is one. Never the worker's own failure. */
+  readonly exit_code?: number | null
+}
+
+export interface OperationSpec<
+  I extends z.ZodObject = z.ZodObject,
+  O extends z.ZodObject = z.ZodObject,
+  // biome-ignore lint/suspicious/noExplicitAny: the context of an operation is the worker's own; the registry never looks into it
+  X extends OperationContext<any, any, any> = OperationContext<any, any, any>,
+> {
+  /** `worker.verb`; the verb may have underscores. */
+  readonly id: string
+  readonly title: string
+  /** One sentence: what it does. */
+  readonly summary: string
+  /** More, for help pages and tool descriptions. */
+  readonly description?: string
+  /** The most it may ever change. */
+  readonly effect: Effect
+  /** Narrows the effect by the input; may never widen it. */
+  effectOf?(input: z.output<I>): Effect
+  /** Whether doing it twice is the same as doing it once. */
+  readonly idempotent: boolean
+  /** False for an operation that acts on no target. Default: true. */
+  readonly targeted?: boolean
+  readonly input: I
+  readonly output: O
+  /** Codes of its own that it may end with, beside those of the path every operation takes. */
+  readonly errors: readonly ErrorCode[]
+  /** Default deadline in seconds, or how it follows from the worker's settings for the target. */
+  // biome-ignore lint/suspicious/noExplicitAny: the settings are the worker's own
+  readonly timeout: number | ((settings: any) => number)
+  /** Name of the MCP tool where it is not the id with underscores. */
+  readonly mcpName?: string
+  readonly cli?: CliHints<z.output<I>>
+  readonly examples: readonly OperationExample<z.input<I>>[]
+  run(context: X, input: z.output<I>): Promise<z.input<O>>
+  /** Text and exit code of the data, for people. Default: the data as JSON. */
+  summarize?(data: z.output<O>): OperationSummary
+}
+
+/** Declares one operation. The identity function: it only gives the object its types. */
+export function defineOperation<
+  I extends z.ZodObject,
+  O extends z.ZodObject,
+  // biome-ignore lint/suspicious/noExplicitAny: see OperationSpec
+  X extends OperationContext<any, any, any>,
+>(spec: OperationSpec<I, O, X>): OperationSpec<I, O, X> {
+  return spec
+}
+
+/** The smaller of two effects. */
+export function narrower(a: Effect, b: Effect): Effect {
+  return EFFECTS.indexOf(a) <= EFFECTS.indexOf(b) ? a : b
+}

@@ -1,0 +1,88 @@
+import type { z } from 'zod'
+import type { WorkerContext } from './context.ts'
+import type { ErrorCategory, ErrorCode } from './error-table.ts'
+import type { OperationSpec } from './operation.ts'
+import type { PortName, Ports } from './ports.ts'
+
+/** What a worker holds between calls: pools, clients, sessions. */
+export interface WorkerConnection {
+  /** Facts about itself for `worker_health`: numbers and short texts. */
+  stats(): Readonly<Record<string, number | string | boolean>>
+  /** Ends everything it holds; called once. */
+  close(): Promise<void>
+}
+
+export interface PingResult {
+  readonly healthy: boolean
+  readonly message: string
+}
+
+/** A service level objective. `target` is a ratio, or a percentile's bound in seconds. */
+export interface Slo {
+  readonly name: string
+  readonly description: string
+  readonly kind: 'ratio' | 'latency'
+  readonly target: number
+  readonly percentile?: number
+  readonly window_days: number
+}
+
+export const RECOVERY_STRATEGIES = ['retry', 'fallback', 'skip', 'rollback', 'notify'] as const
+export type RecoveryStrategy = (typeof RECOVERY_STRATEGIES)[number]
+
+/** What to do after an error: attempts in all (1 = never again), and the strategy's name. */
+export interface RecoveryAction {
+  readonly strategy: RecoveryStrategy
+  readonly max_attempts: number
+}
+
+/** By error code, then by category. A retry also needs the error's phase or the operation's idempotence to allow it. */
+export interface RecoveryTable {
+  readonly codes: Readonly<Partial<Record<ErrorCode, RecoveryAction>>>
+  readonly categories: Readonly<Partial<Record<ErrorCategory, RecoveryAction>>>
+}
+
+export interface BreakerDefaults {
+  /** Failures in a row that open it. */
+  readonly failure_threshold: number
+  /** Seconds it stays open. */
+  readonly recovery_timeout: number
+  /** Calls let through at once to see whether the target is back. */
+  readonly half_open_max_calls: number
+}
+
+export interface WorkerSpec<
+  S extends z.ZodObject = z.ZodObject,
+  T extends z.ZodObject = z.ZodObject,
+  C extends WorkerConnection = WorkerConnection,
+> {
+  readonly name: string
+  readonly title: string
+  /** Two or three sentences: what it operates and what it needs. */
+  readonly description: string
+  /** Its subtree of the settings. Every field has a default and a description. */
+  readonly settings: S
+  /** Its block of a target in the inventory. */
+  readonly target: T
+  readonly breaker: BreakerDefaults
+  /** Made on first use, once per instance of the worker. Import drivers in here, not at the top of the file. */
+  connect(context: WorkerContext<z.output<S>>): Promise<C>
+  /** Looks whether a target answers, without changing anything. */
+  ping?(connection: C, target: string, address: z.output<T>, signal: AbortSignal): Promise<PingResult>
+  readonly slos: readonly Slo[]
+  readonly recovery: RecoveryTable
+  /** Core ports it provides, each made from the connection. */
+  readonly provides?: { readonly [P in PortName]?: (connection: C) => Ports[P] }
+  // biome-ignore lint/suspicious/noExplicitAny: operations differ in their schemas; the registry treats them alike
+  readonly operations: readonly OperationSpec<any, any, any>[]
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a worker with its own types erased, as registry and runtime see it
+export type AnyWorker = WorkerSpec<any, any, any>
+
+/** Declares a worker. The identity function: it only gives the object its types. */
+export function defineWorker<S extends z.ZodObject, T extends z.ZodObject, C extends WorkerConnection>(
+  spec: WorkerSpec<S, T, C>,
+): WorkerSpec<S, T, C> {
+  return spec
+}

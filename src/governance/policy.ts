@@ -1,0 +1,101 @@
+import type { Principal, ResolvedTarget, Tier } from '../core/context.ts'
+import type { Effect } from '../core/operation.ts'
+
+export const DECISIONS = ['allow', 'deny', 'approve'] as const
+export type Decision = (typeof DECISIONS)[number]
+
+/** One rule of a policy. An absent field matches everything; names are matched with `*` and `?`. */
+export interface PolicyRule {
+  readonly id: string
+  readonly decision: Decision
+  readonly principals?: readonly string[] | undefined
+  readonly workers?: readonly string[] | undefined
+  readonly operations?: readonly string[] | undefined
+  readonly targets?: readonly string[] | undefined
+  readonly tags?: readonly string[] | undefined
+  readonly tiers?: readonly Tier[] | undefined
+  readonly effects?: readonly Effect[] | undefined
+}
+
+export interface Policy {
+  readonly name: string
+  /** Where it was read, for messages; null when there is none. */
+  readonly file: string | null
+  readonly rules: readonly PolicyRule[]
+}
+
+/** What is asked: may this principal do this, here, with at most this effect? */
+export interface PolicyQuestion {
+  readonly principal: Principal
+  readonly worker: string
+  /** Operation id, or the name of a control call. */
+  readonly operation: string
+  readonly effect: Effect
+  readonly target: Pick<ResolvedTarget, 'name' | 'tier' | 'tags'> | null
+}
+
+export interface PolicyAnswer {
+  readonly decision: Decision
+  /** The rule that decided; null where none matched, which is a denial. */
+  readonly rule: PolicyRule | null
+}
+
+/** Without a policy nothing is allowed. */
+export const NO_POLICY: Policy = Object.freeze({ name: 'none', file: null, rules: [] })
+
+/**
+ * Decides: a matching `deny` wins wherever it stands; otherwise the first matching rule; where none matches, denied.
+ * What acts on no target counts as tier `prod`, as an unknown tier does.
+ */
+export function decide(policy: Policy, question: PolicyQuestion): PolicyAnswer {
+  let first: PolicyRule | null = null
+  for (const rule of policy.rules) {
+    if (!matches(rule, question)) continue
+    if (rule.decision === 'deny') return { decision: 'deny', rule }
+    first ??= rule
+  }
+  return first === null ? { decision: 'deny', rule: null } : { decision: first.decision, rule: first }
+}
+
+function matches(rule: PolicyRule, question: PolicyQuestion): boolean {
+  const { target } = question
+  return (
+    anyGlob(rule.principals, question.principal.id) &&
+    anyGlob(rule.workers, question.worker) &&
+    anyGlob(rule.operations, question.operation) &&
+    (rule.effects === undefined || rule.effects.includes(question.effect)) &&
+    (rule.tiers === undefined || rule.tiers.includes(target?.tier ?? 'prod')) &&
+    (rule.targets === undefined || (target !== null && anyGlob(rule.targets, target.name))) &&
+    (rule.tags === undefined || (target !== null && rule.tags.some((tag) => target.tags.includes(tag))))
+  )
+}
+
+function anyGlob(patterns: readonly string[] | undefined, name: string): boolean {
+  return patterns === undefined || patterns.some((pattern) => glob(pattern).test(name))
+}
+
+const compiled = new Map<string, RegExp>()
+
+function glob(pattern: string): RegExp {
+  let found = compiled.get(pattern)
+  if (found === undefined) {
+    const source = pattern.replace(/[.+^${}()|[\]\\]/g, '\\$&').replace(/\*+/g, '.*').replace(/\?/g, '.')
+    found = new RegExp(`^${source}$`, 's')
+    compiled.set(pattern, found)
+  }
+  return found
+}
+
+/** The rule that would allow exactly this question, as YAML to paste under `rules:`. */
+export function ruleToAdd(question: PolicyQuestion): string {
+  const quoted = (text: string) => JSON.stringify(text)
+  const lines = [
+    `  - id: allow-${question.operation.replace(/[^a-z0-9]+/gi, '-')}${question.target ? `-${question.target.name}` : ''}`,
+    '    decision: allow',
+    `    principals: [${quoted(question.principal.id)}]`,
+    `    operations: [${quoted(question.operation)}]`,
+    `    effects: [${question.effect}]`,
+  ]
+  if (question.target) lines.push(`    targets: [${quoted(question.target.name)}]`)
+  return lines.join('\n')
+}

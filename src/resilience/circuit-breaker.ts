@@ -1,0 +1,102 @@
+import type { Clock } from '../core/clock.ts'
+import { type MhvError, mhvError } from '../core/errors.ts'
+import type { BreakerDefaults } from '../core/worker.ts'
+
+export type BreakerState = 'closed' | 'open' | 'half-open'
+
+/** A call that the breaker let through. Exactly one of the three is called, once. */
+export interface BreakerPass {
+  success(): void
+  failure(): void
+  /** The call ended in a way that says nothing about the target. */
+  neutral(): void
+}
+
+/** One breaker per target: after some failures in a row calls are held back for a while. */
+export interface CircuitBreaker {
+  state(): BreakerState
+  /** Throws MHV_BREAKER_OPEN with retry_after; changes nothing otherwise. */
+  check(): void
+  /** As `check`, and counts the call until its outcome is told. */
+  enter(): BreakerPass
+}
+
+/** Only what speaks against the target counts: the network between us and it. A command's exit code never does. */
+export function speaksAgainstTarget(error: MhvError): boolean {
+  return error.spec.category === 'network'
+}
+
+export function createCircuitBreaker(name: string, limits: BreakerDefaults, clock: Clock): CircuitBreaker {
+  let failures = 0
+  let openUntil: number | null = null
+  let trials = 0
+
+  function state(): BreakerState {
+    if (openUntil === null) return 'closed'
+    return clock.monotonic() < openUntil ? 'open' : 'half-open'
+  }
+
+  function check(): void {
+    const now = state()
+    if (now === 'closed' || (now === 'half-open' && trials < limits.half_open_max_calls)) return
+    const seconds = now === 'open' ? ((openUntil ?? 0) - clock.monotonic()) / 1000 : 1
+    throw mhvError(
+      'MHV_BREAKER_OPEN',
+      `${name}: ${failures} failures in a row; calls are held back for another ${Math.ceil(seconds)} s`,
+      { retryAfter: Math.ceil(seconds), details: { target: name, failures, state: now } },
+    )
+  }
+
+  function close(): void {
+    failures = 0
+    openUntil = null
+  }
+
+  function fail(wasTrial: boolean): void {
+    failures += 1
+    if (wasTrial || failures >= limits.failure_threshold) {
+      openUntil = clock.monotonic() + limits.recovery_timeout * 1000
+    }
+  }
+
+  return {
+    state,
+    check,
+    enter() {
+      check()
+      const trial = state() === 'half-open'
+      if (trial) trials += 1
+      let told = false
+      const tell = (act: () => void) => {
+        if (told) return
+        told = true
+        if (trial) trials -= 1
+        act()
+      }
+      return { success: () => tell(close), failure: () => tell(() => fail(trial)), neutral: () => tell(() => undefined) }
+    },
+  }
+}
+
+/** The breakers of all targets, made on first use. */
+export interface CircuitBreakers {
+  of(worker: string, target: string, limits: BreakerDefaults): CircuitBreaker
+  open(): readonly { readonly name: string; readonly state: BreakerState }[]
+}
+
+export function createCircuitBreakers(clock: Clock): CircuitBreakers {
+  const breakers = new Map<string, CircuitBreaker>()
+  return {
+    of(worker, target, limits) {
+      const name = `${worker}:${target}`
+      let breaker = breakers.get(name)
+      if (breaker === undefined) {
+        breaker = createCircuitBreaker(name, limits, clock)
+        breakers.set(name, breaker)
+      }
+      return breaker
+    },
+    open: () =>
+      [...breakers].map(([name, breaker]) => ({ name, state: breaker.state() })).filter((each) => each.state !== 'closed'),
+  }
+}

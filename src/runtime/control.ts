@@ -1,0 +1,293 @@
+import { z } from 'zod'
+import type { Clock } from '../core/clock.ts'
+import type { Logger, Principal } from '../core/context.ts'
+import { mhvError } from '../core/errors.ts'
+import type { Effect } from '../core/operation.ts'
+import type { Registry } from '../core/registry.ts'
+import { anyResultSchema, isFinal, RUN_STATUSES, type WorkerResult } from '../core/result.ts'
+import type { Policy } from '../governance/policy.ts'
+import type { Redactor } from '../governance/redaction.ts'
+import type { RunRecord, Store } from '../store/store.ts'
+import type { LiveRuns } from './live-runs.ts'
+import { toResult } from './to-result.ts'
+import { listWorkers, workerHealth, workerHealthSchema, workerListSchema } from './worker-calls.ts'
+import type { Environment, RuntimeParts } from './runtime.ts'
+
+/**
+ * What a control call sees. `runtime` is null in a process that opened the journal read-only because it only looks, or
+ * because another one holds the instance.
+ */
+export interface ControlParts {
+  readonly registry: Registry
+  readonly environment: Environment
+  readonly policy: Policy
+  readonly redactor: Redactor
+  readonly log: Logger
+  readonly store: Store
+  readonly clock: Clock
+  readonly live: LiveRuns
+  readonly runtime: RuntimeParts | null
+}
+
+/** A call about runs and workers, beside the operations: derived to every surface from one table. */
+export interface ControlCall<I extends z.ZodObject = z.ZodObject, O extends z.ZodObject = z.ZodObject> {
+  /** `noun_verb`; the MCP tool. */
+  readonly name: string
+  /** Words of the command line: the noun is plural there. */
+  readonly cli: readonly [noun: string, verb: string]
+  readonly title: string
+  readonly summary: string
+  readonly effect: Effect
+  /** Whether it needs a running instance rather than the journal alone. */
+  readonly needsRuntime: boolean
+  readonly input: I
+  readonly output: O
+  /** Field that the command line takes as its argument. */
+  readonly argument?: string
+  readonly example: z.input<I>
+  run(parts: ControlParts, input: z.output<I>, principal: Principal, signal: AbortSignal): Promise<z.input<O>>
+}
+
+function control<I extends z.ZodObject, O extends z.ZodObject>(call: ControlCall<I, O>): ControlCall<I, O> {
+  return call
+}
+
+const EXAMPLE_RUN = '01K5E2W9QZ3V7M4T8N6R1XJYHB'
+const runId = z.string().describe('ULID of the run')
+
+const runGet = control({
+  name: 'run_get',
+  cli: ['runs', 'show'],
+  title: 'Show a run',
+  summary: 'Shows one run: its result, what is known of its effect, and its event log.',
+  effect: 'read',
+  needsRuntime: false,
+  input: z.object({ run_id: runId }),
+  output: z.object({
+    run: anyResultSchema,
+    input: z.unknown().describe('the input it was called with'),
+    events: z.array(
+      z.object({ seq: z.number().int(), at: z.string(), type: z.string(), data: z.record(z.string(), z.unknown()) }),
+    ),
+  }),
+  argument: 'run_id',
+  example: { run_id: EXAMPLE_RUN },
+  async run(parts, { run_id }) {
+    const record = await findRun(parts, run_id)
+    const events = await parts.store.getEvents(run_id, 0, 1_000)
+    return {
+      run: toResult(record),
+      input: record.input,
+      events: events.map(({ seq, at, type, data }) => ({ seq, at: new Date(at).toISOString(), type, data })),
+    }
+  },
+})
+
+const MAX_WAIT_SECONDS = 45
+
+const runWait = control({
+  name: 'run_wait',
+  cli: ['runs', 'wait'],
+  title: 'Wait for a run',
+  summary: 'Waits until a run has ended, for a bounded time, and answers with the run as it then is.',
+  effect: 'read',
+  needsRuntime: false,
+  input: z.object({
+    run_id: runId,
+    seconds: z.number().min(0).max(MAX_WAIT_SECONDS).default(MAX_WAIT_SECONDS).describe('longest wait in seconds'),
+  }),
+  output: z.object({ run: anyResultSchema, ended: z.boolean() }),
+  argument: 'run_id',
+  example: { run_id: EXAMPLE_RUN, seconds: 10 },
+  async run(parts, { run_id, seconds }, _principal, signal) {
+    const record = await waitForRun(parts, run_id, seconds, signal)
+    return { run: toResult(record), ended: isFinal(record.status) }
+  },
+})
+
+/** How often a process that does not hold the instance looks into the journal, in milliseconds. */
+const POLL_MS = 200
+
+async function waitForRun(parts: ControlParts, run_id: string, seconds: number, signal: AbortSignal): Promise<RunRecord> {
+  const until = parts.clock.monotonic() + seconds * 1000
+  for (;;) {
+    const live = parts.live.get(run_id)
+    if (live === undefined) {
+      const record = await findRun(parts, run_id)
+      if (isFinal(record.status) || parts.clock.monotonic() >= until) return record
+      await parts.clock.sleep(POLL_MS, signal)
+      continue
+    }
+    const timer = new AbortController()
+    const left = parts.clock.sleep(Math.max(0, until - parts.clock.monotonic()), AbortSignal.any([signal, timer.signal]))
+    const ended = await Promise.race([live.done, left.then(() => null)])
+    timer.abort()
+    left.catch(() => undefined)
+    return ended ?? live.record()
+  }
+}
+
+const MAX_OUTPUT_BYTES = 256 * 1024
+
+const runOutput = control({
+  name: 'run_output',
+  cli: ['runs', 'output'],
+  title: 'Output of a run',
+  summary: 'Reads the output of a run piece by piece, also while it runs. What was not kept is counted in gap_bytes.',
+  effect: 'read',
+  needsRuntime: false,
+  input: z.object({
+    run_id: runId,
+    cursor: z.number().int().min(0).default(0).describe('0 for the beginning, then next_cursor of the answer before'),
+    max_bytes: z.number().int().min(1).max(MAX_OUTPUT_BYTES).default(64 * 1024).describe('most bytes of one answer'),
+    encoding: z.enum(['utf8', 'base64']).default('utf8').describe('utf8 replaces what is not text by U+FFFD'),
+  }),
+  output: z.object({
+    run_id: z.string(),
+    chunks: z.array(
+      z.object({
+        stream: z.enum(['stdout', 'stderr']),
+        text: z.string(),
+        gap_bytes: z.number().int().describe('bytes that were not kept just before this piece'),
+      }),
+    ),
+    next_cursor: z.number().int(),
+    ended: z.boolean().describe('true when there is nothing after this and nothing will come'),
+  }),
+  argument: 'run_id',
+  example: { run_id: EXAMPLE_RUN, cursor: 0 },
+  async run(parts, { run_id, cursor, max_bytes, encoding }) {
+    // The status is read first: what ended before cannot gain output after.
+    const finished = isFinal((await findRun(parts, run_id)).status)
+    const chunks = await parts.store.getOutput(run_id, cursor, max_bytes)
+    const next_cursor = chunks.at(-1)?.seq ?? cursor
+    return {
+      run_id,
+      chunks: chunks.map(({ stream, bytes, gap_bytes }) => ({
+        stream,
+        text: Buffer.from(bytes).toString(encoding),
+        gap_bytes,
+      })),
+      next_cursor,
+      ended: finished && (await parts.store.getOutput(run_id, next_cursor, 1)).length === 0,
+    }
+  },
+})
+
+const runCancel = control({
+  name: 'run_cancel',
+  cli: ['runs', 'cancel'],
+  title: 'Cancel a run',
+  summary: 'Ends a run that waits or acts, on the far side too, and says what is known of its effect.',
+  effect: 'write',
+  needsRuntime: true,
+  input: z.object({ run_id: runId, reason: z.string().max(500).optional().describe('why; kept in the audit trail') }),
+  output: z.object({ run: anyResultSchema, ended: z.boolean() }),
+  argument: 'run_id',
+  example: { run_id: EXAMPLE_RUN },
+  async run(parts, { run_id, reason }, principal, signal) {
+    const before = await findRun(parts, run_id)
+    const live = parts.live.get(run_id)
+    if (live !== undefined) {
+      await parts.store.appendAudit({
+        at: parts.clock.now(),
+        principal: principal.id,
+        action: 'run_cancel',
+        target: before.target,
+        decision: 'allow',
+        rule: null,
+        run_id,
+        details: reason === undefined ? {} : { reason },
+      })
+      live.abort(mhvError('MHV_RUN_CANCELLED', `the run was cancelled by ${principal.id}`))
+    }
+    const record = live === undefined ? before : await waitForRun(parts, run_id, MAX_WAIT_SECONDS, signal)
+    return { run: toResult(record), ended: isFinal(record.status) }
+  },
+})
+
+const runList = control({
+  name: 'run_list',
+  cli: ['runs', 'list'],
+  title: 'List runs',
+  summary: 'Lists runs, newest first, by worker, operation, target, status, principal and time.',
+  effect: 'read',
+  needsRuntime: false,
+  input: z.object({
+    worker: z.string().optional(),
+    operation: z.string().optional(),
+    on: z.string().optional().describe('name of the target'),
+    principal: z.string().optional(),
+    status: z.enum(RUN_STATUSES).optional(),
+    since: z.iso.datetime({ offset: true }).optional().describe('accepted at or after, ISO 8601'),
+    until: z.iso.datetime({ offset: true }).optional().describe('accepted before, ISO 8601'),
+    limit: z.number().int().min(1).max(200).default(20),
+    before: z.string().optional().describe('only runs before this one: next of the answer before'),
+  }),
+  output: z.object({ runs: z.array(anyResultSchema.omit({ data: true, output: true })), next: z.string().nullable() }),
+  example: { worker: 'ssh', limit: 5 },
+  async run(parts, { on, status, since, until, limit, ...rest }) {
+    const records = await parts.store.listRuns({
+      ...rest,
+      limit,
+      ...(on === undefined ? {} : { target: on }),
+      ...(status === undefined ? {} : { status: [status] }),
+      ...(since === undefined ? {} : { since: Date.parse(since) }),
+      ...(until === undefined ? {} : { until: Date.parse(until) }),
+    })
+    return { runs: records.map(withoutOutput), next: records.length === limit ? (records.at(-1)?.run_id ?? null) : null }
+  },
+})
+
+function withoutOutput(record: RunRecord) {
+  const { data: _data, output: _output, ...rest }: WorkerResult = toResult(record)
+  return rest
+}
+
+const workerList = control({
+  name: 'worker_list',
+  cli: ['workers', 'list'],
+  title: 'List workers',
+  summary: 'Lists the workers, their operations and the targets they can act on.',
+  effect: 'read',
+  needsRuntime: false,
+  input: z.object({}),
+  output: workerListSchema,
+  example: {},
+  run: async (parts) => listWorkers(parts),
+})
+
+const workerHealthCall = control({
+  name: 'worker_health',
+  cli: ['workers', 'health'],
+  title: 'Health of workers',
+  summary: 'Shows how the workers are: slots, queue, open breakers, connections; with a target, whether it answers.',
+  effect: 'read',
+  needsRuntime: true,
+  input: z.object({
+    worker: z.string().optional().describe('only this worker'),
+    ping: z.string().optional().describe('name of a target to look at now'),
+  }),
+  output: workerHealthSchema,
+  argument: 'worker',
+  example: { worker: 'ssh' },
+  run: (parts, input, _principal, signal) => workerHealth(parts, input, signal),
+})
+
+/** Every control call, in the order in which they are shown. */
+export const CONTROL_CALLS = [
+  runGet,
+  runWait,
+  runOutput,
+  runCancel,
+  runList,
+  workerList,
+  workerHealthCall,
+] as unknown as readonly ControlCall[]
+
+/** The run of an id. Throws MHV_RUN_UNKNOWN. */
+export async function findRun(parts: Pick<ControlParts, 'store' | 'live'>, run_id: string): Promise<RunRecord> {
+  const record = parts.live.get(run_id)?.record() ?? (await parts.store.getRun(run_id))
+  if (record === null) throw mhvError('MHV_RUN_UNKNOWN', `there is no run ${JSON.stringify(run_id).slice(0, 100)}`)
+  return record
+}

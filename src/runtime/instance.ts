@@ -1,0 +1,39 @@
+import type { Logger, Principal } from '../core/context.ts'
+import type { Registry } from '../core/registry.ts'
+import type { ControlRequest } from './call-control.ts'
+import type { Invoke } from './runtime.ts'
+
+/** An instance as surfaces see it: opened, and closed, by the composition root. */
+export interface Instance {
+  readonly registry: Registry
+  readonly folder: string
+  readonly log: Logger
+  /** Whoever runs this process. */
+  readonly principal: Principal
+  readonly invoke: Invoke
+  /** The control calls: `run_get`, `worker_list`, … Answers with the call's output, redacted. */
+  control(request: ControlRequest): Promise<Record<string, unknown>>
+  /** Targets of the inventory that this worker can act on; all of them without a worker. */
+  targetNames(worker?: string): readonly string[]
+  /** Masks the secrets that this process has resolved, for what is printed beside results. */
+  redact<T>(value: T): T
+  /** Ends what runs, journals it, and lets the folder go. */
+  close(): Promise<void>
+}
+
+export interface InstanceOptions {
+  /** Folder of the instance; default: MAHAVISHNU_HOME, else the XDG data folder. */
+  readonly folder?: string | undefined
+  /** Settings of the command line, by their dotted key. */
+  readonly set?: Readonly<Record<string, string>>
+  /** What this process does, for whoever finds the folder locked. */
+  readonly doing: string
+}
+
+/** How surfaces come by an instance. The composition root gives both. */
+export interface Instances {
+  /** Takes the lock, reconciles what a crash left, accepts operations. Throws MHV_INSTANCE_LOCKED. */
+  open(options: InstanceOptions): Promise<Instance>
+  /** Reads the journal only, without the lock; operations and calls that need a running instance are refused. */
+  read(options: InstanceOptions): Promise<Instance>
+}

@@ -1,0 +1,96 @@
+import { z } from 'zod'
+import { mhvError } from '../core/errors.ts'
+import { EFFECTS } from '../core/operation.ts'
+import type { AnyWorker } from '../core/worker.ts'
+import type { ControlParts } from './control.ts'
+import type { RuntimeParts } from './runtime.ts'
+
+export const workerListSchema = z.object({
+  workers: z.array(
+    z.object({
+      name: z.string(),
+      title: z.string(),
+      description: z.string(),
+      operations: z.array(z.object({ id: z.string(), summary: z.string(), effect: z.enum(EFFECTS) })),
+      targets: z.array(z.string()),
+    }),
+  ),
+})
+
+/** The workers, their operations, and the targets of the inventory that have a block for them. */
+export function listWorkers(parts: ControlParts): z.output<typeof workerListSchema> {
+  const { environment } = parts
+  return {
+    workers: parts.registry.workers.map((worker) => ({
+      name: worker.name,
+      title: worker.title,
+      description: worker.description,
+      operations: parts.registry.operations
+        .filter((operation) => operation.worker === worker)
+        .map(({ id, spec }) => ({ id, summary: spec.summary, effect: spec.effect })),
+      targets: [...environment.targetNames(worker.name)],
+    })),
+  }
+}
+
+export const workerHealthSchema = z.object({
+  workers: z.array(
+    z.object({
+      name: z.string(),
+      worker_id: z.string(),
+      started: z.boolean().describe('false until its first use'),
+      running: z.number().int(),
+      queued: z.number().int(),
+      runs: z.number().int().describe('finished since start'),
+      refused: z.number().int().describe('calls refused since start'),
+      by_status: z.record(z.string(), z.number().int()),
+      breakers: z.array(z.object({ target: z.string(), state: z.string() })).describe('only those that are not closed'),
+      connection: z.record(z.string(), z.union([z.number(), z.string(), z.boolean()])),
+    }),
+  ),
+  ping: z.object({ target: z.string(), worker: z.string(), healthy: z.boolean(), message: z.string() }).nullable(),
+})
+
+/** How the workers are. With `ping`, connects to that target and looks whether it answers; nothing is changed there. */
+export async function workerHealth(
+  parts: ControlParts,
+  input: { readonly worker?: string | undefined; readonly ping?: string | undefined },
+  signal: AbortSignal,
+): Promise<z.output<typeof workerHealthSchema>> {
+  const runtime = runtimeOf(parts)
+  const chosen = input.worker === undefined ? parts.registry.workers : [parts.registry.worker(input.worker)]
+  const ping = input.ping === undefined ? null : await pingTarget(runtime, chosen, input.ping, signal)
+  return { workers: await Promise.all(chosen.map((worker) => healthOf(runtime, worker))), ping }
+}
+
+async function healthOf(runtime: RuntimeParts, { name }: AnyWorker) {
+  const connection = runtime.instances.started(name)
+  const prefix = `${name}:`
+  return {
+    name,
+    worker_id: runtime.instances.idOf(name),
+    started: connection !== undefined,
+    ...runtime.admission.counts(name),
+    ...(await runtime.metrics.totals(name)),
+    breakers: runtime.breakers
+      .open()
+      .filter((breaker) => breaker.name.startsWith(prefix))
+      .map((breaker) => ({ target: breaker.name.slice(prefix.length), state: breaker.state })),
+    connection: { ...connection?.stats() },
+  }
+}
+
+async function pingTarget(runtime: RuntimeParts, workers: readonly AnyWorker[], target: string, signal: AbortSignal) {
+  const worker = workers.find((each) => runtime.environment.targetNames(each.name).includes(target)) ?? workers[0]
+  if (worker?.ping === undefined) throw mhvError('MHV_WORKER_UNKNOWN', 'no worker here can look at a target')
+  const resolved = runtime.environment.resolveTarget(target, worker.name)
+  const { connection } = await runtime.instances.get(worker)
+  const answer = await worker.ping(connection, target, resolved.target.address, signal)
+  const message = runtime.redactor.text(answer.message)
+  return { target, worker: worker.name, healthy: answer.healthy, message }
+}
+
+function runtimeOf(parts: ControlParts): RuntimeParts {
+  if (parts.runtime !== null) return parts.runtime
+  throw mhvError('MHV_INTERNAL', 'this call needs a running instance')
+}

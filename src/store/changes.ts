@@ -1,0 +1,148 @@
+import type { DatabaseSync } from 'node:sqlite'
+import { type EffectCertainty, isFinal, type RunStatus } from '../core/result.ts'
+import type { Answers, Change, ChangeOf, ChangeOp, ClaimRow } from './protocol.ts'
+import { EVENT_CELLS, type Row, RUN_COLUMNS } from './rows.ts'
+import { decideChange, decideClaim, type HeldKey, keptUntil, type RunState, runExists, unknownRun } from './rules.ts'
+import { first, prepareChanges, type Statements } from './statements.ts'
+
+/** Values per chunk in a change of output: stream, gap_bytes, bytes. */
+export const CHUNK_CELLS = 3
+
+const STATUS_AT = RUN_COLUMNS.indexOf('status')
+const DEADLINE_AT = RUN_COLUMNS.indexOf('deadline')
+const CHECK_KEY = ['', 'check'] as const
+
+interface FoundRun extends RunState {
+  readonly id: number
+  readonly started_at: number | null
+}
+
+function toState(row: Row): FoundRun {
+  return {
+    id: row[0] as number,
+    status: row[1] as RunStatus,
+    effect_certainty: row[2] as EffectCertainty | null,
+    started_at: row[3] as number | null,
+  }
+}
+
+function findRun(sql: Statements, run_id: string): FoundRun | undefined {
+  const row = first(sql.findRun, run_id)
+  return row === undefined ? undefined : toState(row)
+}
+
+function findKey(sql: Statements, [principal, operation, target, key]: ClaimRow): (HeldKey & FoundRun) | undefined {
+  const row = first(sql.findKey, principal, operation, target, key)
+  return row === undefined
+    ? undefined
+    : { ...toState(row), digest: row[4] as string, expires_at: row[5] as number }
+}
+
+function insertEvents(sql: Statements, run: number, after: number, events: Row): void {
+  let seq = after
+  for (let at = 0; at < events.length; at += EVENT_CELLS) {
+    seq += 1
+    sql.insertEvent.run(run, seq, events[at] ?? null, events[at + 1] ?? null, events[at + 2] ?? null)
+  }
+}
+
+function addEvents(sql: Statements, run: number, events: Row): void {
+  if (events.length > 0) insertEvents(sql, run, Number(first(sql.lastEvent, run)?.[0] ?? 0), events)
+}
+
+function insertRun(sql: Statements, run: Row, events: Row, claim: ClaimRow | null): void {
+  const { changes, lastInsertRowid } = sql.insertRun.run(...run)
+  if (changes === 0) throw runExists(String(run[0]))
+  const id = Number(lastInsertRowid)
+  if (claim !== null) sql.putKey.run(...claim, id)
+  insertEvents(sql, id, 0, events)
+}
+
+function reopenRun(sql: Statements, held: HeldKey & FoundRun, claim: ClaimRow, run: Row, events: Row): Row {
+  const [principal, operation, target, key, , expires_at] = claim
+  const row = first(sql.reopenRun, ...run.slice(STATUS_AT), run[DEADLINE_AT] ?? null, held.id)
+  sql.extendKey.run(keptUntil(held, { expires_at }), principal, operation, target, key)
+  addEvents(sql, held.id, events)
+  return row ?? []
+}
+
+function createRun(sql: Statements, change: ChangeOf<'createRun'>): Answers['createRun'] {
+  const [, run, events, claim, now] = change
+  const held = claim === null ? undefined : findKey(sql, claim)
+  const kind = claim === null ? 'created' : decideClaim(held, { digest: claim[4] }, now)
+  if (kind === 'created' || held === undefined || claim === null) {
+    insertRun(sql, run, events, claim)
+    return ['created', null]
+  }
+  if (kind === 'reopened') return [kind, reopenRun(sql, held, claim, run, events)]
+  return [kind, first(sql.runRow, held.id) ?? []]
+}
+
+function changeRun(sql: Statements, change: ChangeOf<'changeRun'>): Answers['changeRun'] {
+  const [, run_id, from, to, started_at, end, events] = change
+  const run = findRun(sql, run_id)
+  if (run === undefined || !decideChange(run, run_id, from, to)) return null
+  // A run that is taken up again has not started yet, whenever it did before.
+  const before = isFinal(run.status) ? null : run.started_at
+  const row = first(sql.updateRun, to, started_at ?? before, ...end, run.id)
+  addEvents(sql, run.id, events)
+  return row ?? null
+}
+
+function appendEvents(sql: Statements, [, run_id, events]: ChangeOf<'appendEvents'>): null {
+  const run = findRun(sql, run_id)
+  if (run === undefined) throw unknownRun(run_id)
+  addEvents(sql, run.id, events)
+  return null
+}
+
+function appendOutput(sql: Statements, [, run_id, chunks]: ChangeOf<'appendOutput'>): null {
+  const run = findRun(sql, run_id)
+  if (run === undefined) throw unknownRun(run_id)
+  let seq = Number(first(sql.lastChunk, run.id)?.[0] ?? 0)
+  for (let at = 0; at < chunks.length; at += CHUNK_CELLS) {
+    seq += 1
+    sql.insertChunk.run(run.id, seq, chunks[at] ?? null, chunks[at + 1] ?? null, chunks[at + 2] ?? null)
+  }
+  return null
+}
+
+function check(sql: Statements): null {
+  sql.setState.run(...CHECK_KEY, 'true')
+  if (first(sql.getState, ...CHECK_KEY)?.[0] !== 'true') throw new Error('a row that was just written is not there')
+  sql.deleteState.run(...CHECK_KEY)
+  return null
+}
+
+/**
+ * The function that applies one change inside an open transaction. An error of the table is thrown only before
+ * anything was written, so the transaction may go on; after any other error it has to be rolled back.
+ */
+export function createChanges(db: DatabaseSync): (change: Change) => Answers[ChangeOp] {
+  const sql = prepareChanges(db)
+  return (change) => {
+    switch (change[0]) {
+      case 'createRun':
+        return createRun(sql, change)
+      case 'changeRun':
+        return changeRun(sql, change)
+      case 'appendEvents':
+        return appendEvents(sql, change)
+      case 'appendOutput':
+        return appendOutput(sql, change)
+      case 'appendAudit':
+        sql.insertAudit.run(...change[1])
+        return null
+      case 'stateSet':
+        sql.setState.run(change[1], change[2], change[3])
+        return null
+      case 'stateDelete':
+        sql.deleteState.run(change[1], change[2])
+        return null
+      case 'expireKeys':
+        return Number(sql.expireKeys.run(change[1], change[2]).changes)
+      case 'check':
+        return check(sql)
+    }
+  }
+}

@@ -1,0 +1,10 @@
+import { journal } from './0001-journal.ts'
+
+export interface Migration {
+  /** The format that the journal has afterwards. */
+  readonly format: number
+  readonly sql: string
+}
+
+/** Every migration, in order; the last one's format is JOURNAL_FORMAT. One that was released is never changed. */
+export const MIGRATIONS: readonly Migration[] = [journal]
