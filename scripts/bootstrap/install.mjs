@@ -24,6 +24,9 @@ import { requiredMajor } from './paths.mjs'
  * @typedef {{ format: 1, lock: string, node: string, version: string, native: boolean }} Marker
  */
 
+/** Errors only, but those even under `npm --silent`, which passes its silence on to the npm started here. */
+const quiet = ['--no-audit', '--no-fund', '--loglevel=error']
+
 /** @param {string} file */
 function readJson(file) {
   try {
@@ -102,9 +105,13 @@ function npm(paths, args, env = process.env, output = 2) {
 function installDependencies(paths, say) {
   if (isInstalled(paths)) return
   say('installing the pinned npm packages into node_modules (npm ci, no install scripts; about a minute)')
-  // Named explicitly, since NODE_ENV=production or omit=dev in somebody's settings would leave the tools out.
-  if (npm(paths, ['ci', '--include=dev', '--include=optional', '--ignore-scripts', '--no-audit', '--no-fund']) !== 0)
-    throw new Error('npm ci failed; its output is above')
+  // Named explicitly, since NODE_ENV=production or omit=dev in somebody's settings would leave the tools out, and
+  // engine-strict would refuse packages for the Node that is about to be installed.
+  const flags = ['--include=dev', '--include=optional', '--ignore-scripts', '--engine-strict=false', ...quiet]
+  if (npm(paths, ['ci', ...flags]) === 0) return
+  // `npm ci` also insists on reading about packages for other platforms, which not every package source has.
+  say('npm ci failed, its output is above; trying npm install with the same pinned versions')
+  if (npm(paths, ['install', '--no-save', ...flags]) !== 0) throw new Error('npm install failed; its output is above')
 }
 
 /**
@@ -121,7 +128,7 @@ function installNodePackage(paths, version, say) {
   mkdirSync(paths.nodeCache, { recursive: true })
   // The prefix needs a manifest of its own, or npm climbs to the checkout's and installs there.
   writeFileSync(join(paths.nodeCache, 'package.json'), '{ "private": true }\n')
-  const flags = ['--no-save', '--ignore-scripts', '--no-audit', '--no-fund', '--no-package-lock']
+  const flags = ['--no-save', '--no-package-lock', '--ignore-scripts', '--engine-strict=false', ...quiet]
   if (npm(paths, ['install', '--prefix', paths.nodeCache, ...flags, `${name}@${version}`]) !== 0)
     throw new Error(
       `Node ${version} could not be installed from npm (${name}); install Node ${requiredMajor} or later by hand`,

@@ -90,7 +90,9 @@ const core = {
     .prefault({})
     .describe('the targets'),
   log: z
-    .strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('least level that is logged') })
+    .strictObject({
+      level: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('least level that is logged'),
+    })
     .prefault({})
     .describe('the log, on standard error'),
 }

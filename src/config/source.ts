@@ -41,6 +41,19 @@ export function fromJson(value: unknown, place: Place): SourceNode {
   return { kind: 'scalar', place, value: value as SourceScalar['value'] }
 }
 
+/** The node of a JSON text, or undefined where it is none (or hides a prototype in it). */
+export function parseJson(text: string, place: Place): SourceNode | undefined {
+  try {
+    const value = JSON.parse(text, (key, item) => {
+      if (key === '__proto__') throw new SyntaxError('not a key')
+      return item
+    })
+    return fromJson(value, place)
+  } catch {
+    return undefined
+  }
+}
+
 /** A map with one value in it, at the end of the path. */
 export function atPath(path: readonly string[], node: SourceNode): SourceNode {
   return path.reduceRight<SourceNode>(
@@ -68,7 +81,7 @@ export function mergeSources(lower: SourceNode, upper: SourceNode): SourceNode {
     const below = entries.get(key)
     entries.set(key, below ? { ...entry, node: mergeSources(below.node, entry.node) } : entry)
   }
-  return { kind: 'map', place: upper.place, entries }
+  return { kind: 'map', place: upper.entries.size > 0 ? upper.place : lower.place, entries }
 }
 
 /** The node at a path of keys and positions, or undefined. */

@@ -15,6 +15,8 @@ const CHECK_KEY = ['', 'check'] as const
 interface FoundRun extends RunState {
   readonly id: number
   readonly started_at: number | null
+  /** 0 while it goes on. */
+  readonly attempts: number
 }
 
 function toState(row: Row): FoundRun {
@@ -23,6 +25,7 @@ function toState(row: Row): FoundRun {
     status: row[1] as RunStatus,
     effect_certainty: row[2] as EffectCertainty | null,
     started_at: row[3] as number | null,
+    attempts: Number(row[4] ?? 0),
   }
 }
 
@@ -33,9 +36,7 @@ function findRun(sql: Statements, run_id: string): FoundRun | undefined {
 
 function findKey(sql: Statements, [principal, operation, target, key]: ClaimRow): (HeldKey & FoundRun) | undefined {
   const row = first(sql.findKey, principal, operation, target, key)
-  return row === undefined
-    ? undefined
-    : { ...toState(row), digest: row[4] as string, expires_at: row[5] as number }
+  return row === undefined ? undefined : { ...toState(row), digest: row[5] as string, expires_at: row[6] as number }
 }
 
 function insertEvents(sql: Statements, run: number, after: number, events: Row): void {
@@ -72,10 +73,10 @@ function createRun(sql: Statements, change: ChangeOf<'createRun'>): Answers['cre
   const kind = claim === null ? 'created' : decideClaim(held, { digest: claim[4] }, now)
   if (kind === 'created' || held === undefined || claim === null) {
     insertRun(sql, run, events, claim)
-    return ['created', null]
+    return ['created', null, 0]
   }
-  if (kind === 'reopened') return [kind, reopenRun(sql, held, claim, run, events)]
-  return [kind, first(sql.runRow, held.id) ?? []]
+  if (kind === 'reopened') return [kind, reopenRun(sql, held, claim, run, events), held.attempts]
+  return [kind, first(sql.runRow, held.id) ?? [], 0]
 }
 
 function changeRun(sql: Statements, change: ChangeOf<'changeRun'>): Answers['changeRun'] {

@@ -5,6 +5,9 @@ export interface Fifo<T> {
   size(): number
 }
 
+/** A list with fewer items gone from its front is not worth copying. */
+const COMPACT_AT = 1024
+
 export function createFifo<T>(): Fifo<T> {
   let items: (T | undefined)[] = []
   let head = 0
@@ -15,11 +18,10 @@ export function createFifo<T>(): Fifo<T> {
     shift() {
       if (head === items.length) return undefined
       const item = items[head]
-      // Let go of it at once; the room is given back when half of the list is empty.
       items[head] = undefined
       head += 1
-      if (head * 2 >= items.length) {
-        items = items.slice(head)
+      if (head === items.length || (head >= COMPACT_AT && head * 2 >= items.length)) {
+        items = head === items.length ? [] : items.slice(head)
         head = 0
       }
       return item

@@ -14,7 +14,15 @@ export type ClaimRow = readonly [string, string, string, string, string, number]
 
 export type Change =
   | readonly [op: 'createRun', run: Row, events: Row, claim: ClaimRow | null, now: number]
-  | readonly [op: 'changeRun', id: string, from: readonly RunStatus[], to: RunStatus, at: number | null, end: Row, ev: Row]
+  | readonly [
+      op: 'changeRun',
+      id: string,
+      from: readonly RunStatus[],
+      to: RunStatus,
+      at: number | null,
+      end: Row,
+      ev: Row,
+    ]
   | readonly [op: 'appendEvents', run_id: string, events: Row]
   | readonly [op: 'appendOutput', run_id: string, chunks: Row]
   | readonly [op: 'appendAudit', entry: Row]
@@ -28,7 +36,7 @@ export type ChangeOf<Op extends ChangeOp> = Extract<Change, readonly [Op, ...unk
 
 /** What the writer answers, by change. A run that was created needs no row: the client has it. */
 export interface Answers {
-  createRun: readonly [kind: CreateOutcome['kind'], run: Row | null]
+  createRun: readonly [kind: CreateOutcome['kind'], run: Row | null, attempts_before: number]
   changeRun: Row | null
   appendEvents: null
   appendOutput: null

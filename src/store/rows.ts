@@ -154,9 +154,13 @@ function numberAt(row: Row, index: number): number {
   return row[index] as number
 }
 
-function jsonAt(row: Row, index: number): unknown {
-  const text = row[index]
+/** The value of a JSON text; null for no text. */
+export function decodeJson(text: SqlValue | undefined): unknown {
   return typeof text === 'string' ? JSON.parse(text) : null
+}
+
+function jsonAt(row: Row, index: number): unknown {
+  return decodeJson(row[index])
 }
 
 const STATUS_AT = FACT_COLUMNS.length

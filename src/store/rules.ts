@@ -20,6 +20,9 @@ export interface HeldKey extends RunState {
 /** The most runs that one page of `listRuns` has. */
 const MAX_PAGE = 1000
 
+/** Idempotency keys that one step of `expireKeys` removes. */
+export const KEYS_AT_ONCE = 500
+
 function checkEnd(what: string, status: RunStatus, end: { readonly status: RunStatus } | undefined): void {
   if (isFinal(status) === (end !== undefined) && (end === undefined || end.status === status)) return
   const has = end === undefined ? 'no end' : `an end with status ${end.status}`

@@ -4,7 +4,7 @@ import { END_COLUMNS, type Row, RUN_COLUMNS, type SqlValue } from './rows.ts'
 /** The writer's statements, prepared once. */
 
 const COLUMNS = RUN_COLUMNS.join(', ')
-const STATE = 'runs.id, runs.status, runs.effect_certainty, runs.started_at'
+const STATE = 'runs.id, runs.status, runs.effect_certainty, runs.started_at, runs.attempts'
 const ASSIGNMENTS = ['status', 'started_at', ...END_COLUMNS].map((column) => `${column} = ?`).join(', ')
 const SCOPE = 'k.principal = ? AND k.operation = ? AND k.target = ? AND k.key = ?'
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { inRoot } from '../../scripts/lib/paths.ts'
-import { canLookAtProcesses, lookAt } from '../../scripts/test/processes.ts'
+import { canLookAtProcesses, endProcesses, lookAt, watchDescendants } from '../../scripts/test/processes.ts'
 import { mergeResults, type TestRun } from '../../scripts/test/results.ts'
 import type { FileRun } from '../../scripts/test/run-file.ts'
 
@@ -62,6 +62,20 @@ describe('running a test file', { concurrency: 3 }, () => {
     assert.ok(pid)
     assert.equal(lookAt(Number(pid)), undefined)
   })
+})
+
+test('TOOL-04: a process that was seen below us is found when nothing else ties it to us', {
+  skip: canLookAtProcesses ? false : 'processes are looked at in /proc, which is not here',
+}, async () => {
+  const watch = watchDescendants()
+  // As a command under sshd: a fresh environment, and its parent gone before it.
+  const child = spawn('sh', ['-c', 'sleep 300 & sleep 0.7'], { env: { PATH: process.env.PATH }, stdio: 'ignore' })
+  await new Promise((resolve) => child.once('exit', resolve))
+  const found = watch.alive().filter(({ name }) => name === 'sleep')
+  watch.stop()
+  assert.equal(found.length, 1)
+  await endProcesses(found)
+  assert.equal(lookAt(found[0]?.pid ?? 0), undefined)
 })
 
 test('a filtered run keeps the results of the files it left out, unless they are gone', () => {

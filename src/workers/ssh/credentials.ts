@@ -66,11 +66,11 @@ export function createLogIn(target: SshTarget, secrets: SecretResolver, folder: 
       sequence.next().then(
         ({ value }) => {
           exhausted = value === undefined
-          next(value ?? false)
+          tell(next, value ?? false)
         },
         (error: unknown) => {
           failure = toMhvError(error)
-          next(false)
+          tell(next, false)
         },
       )
     },
@@ -80,6 +80,15 @@ export function createLogIn(target: SshTarget, secrets: SecretResolver, folder: 
     forget() {
       for (const act of wipe.splice(0)) act()
     },
+  }
+}
+
+/** The connection may have broken while a secret was read; ssh2 then throws here, and its own event says why. */
+function tell(next: (method: AnyAuthMethod | false) => void, method: AnyAuthMethod | false): void {
+  try {
+    next(method)
+  } catch {
+    // Nothing is lost: the event ends the attempt.
   }
 }
 
@@ -99,9 +108,10 @@ async function readKey(path: string, target: SshTarget, secrets: SecretResolver)
   }
   const passphrase = target.passphrase === undefined ? undefined : (await secrets.resolve(target.passphrase)).reveal()
   const parsed = parseKey(bytes, passphrase)
+  const encryptedPem = bytes.includes('4,ENCRYPTED')
   bytes.fill(0)
   if (parsed instanceof Error) {
-    const encrypted = /encrypted|passphrase|decrypt|integrity/i.test(parsed.message)
+    const encrypted = encryptedPem || /encrypted|passphrase|decrypt|integrity/i.test(parsed.message)
     if (!encrypted) throw invalid('is not a private key of a kind that can be used')
     throw invalid(passphrase === undefined ? 'is encrypted and needs a passphrase' : 'does not open with its passphrase')
   }

@@ -159,7 +159,7 @@ const writing = new Map<string, Promise<unknown>>()
  */
 export function recordHostKey(path: string, names: HostNames, key: Buffer, log: Logger): Promise<HostKeyVerdict> {
   const turn = (writing.get(path) ?? Promise.resolve()).then(() => recordNow(path, names, key, log))
-  const done = turn.catch(() => undefined).then(() => writing.get(path) === done && writing.delete(path))
+  const done: Promise<unknown> = turn.catch(() => undefined).then(() => writing.get(path) === done && writing.delete(path))
   writing.set(path, done)
   return turn
 }

@@ -55,7 +55,8 @@ export const sshSettings = z.object({
 
 export type SshSettings = z.output<typeof sshSettings>
 
-const HOST = /^(?!-)[^\s\x00-\x20\x7f/@]+$/u
+/** What names and addresses are made of; the rest are patterns of known_hosts, white space, or another field. */
+const HOST = /^(?!-)[^\s\x00-\x20\x7f/@*?!,|#"'\\]+$/u
 const USER = /^(?!-)[^\x00-\x1f\x7f]+$/u
 
 export const sshTarget = z.object({

@@ -1,0 +1,79 @@
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { arch, availableParallelism, cpus, loadavg, release, tmpdir, totalmem } from 'node:os'
+import { sep } from 'node:path'
+
+const require = createRequire(import.meta.url)
+
+/** What the numbers depend on, beside the programs that were measured. */
+export interface Machine {
+  readonly node: string
+  readonly platform: string
+  readonly cpu: string
+  readonly cores: number
+  readonly memory_gib: number
+  readonly openssl: string
+  readonly sqlite: string
+  /** Client and server as they name themselves; null where there is none. */
+  readonly openssh: { readonly client: string | null; readonly server: string | null }
+  /** Whether ssh2 uses its native ciphers, on both sides; without them it is about half as fast. */
+  readonly native: boolean
+  /** The file system of the folder for temporary files, where all journals lie. A tmpfs syncs nothing. */
+  readonly tmp_fs: string
+  /** Load average over one minute at the beginning: what else went on. */
+  readonly load_before: number
+}
+
+/** What a program says of itself, on whichever stream; null where it cannot be started. */
+function firstLine(program: string, args: readonly string[]): string | null {
+  const { error, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' })
+  if (error) return null
+  return /OpenSSH_[^\s,]+[^\n,]*/.exec(`${stdout}\n${stderr}`)?.[0] ?? null
+}
+
+/** Type of the file system that a folder lies on, by the longest mount point above it; `unknown` where /proc is none. */
+export function fileSystemOf(folder: string, mounts = mountTable()): string {
+  const within = mounts
+    .map((line) => line.split(' '))
+    .filter(([, point = '']) => point === sep || folder === point || folder.startsWith(`${point}${sep}`))
+    .sort((a, b) => (a[1]?.length ?? 0) - (b[1]?.length ?? 0))
+  return within.at(-1)?.[2] ?? 'unknown'
+}
+
+function mountTable(): readonly string[] {
+  try {
+    return readFileSync('/proc/mounts', 'utf8').trimEnd().split('\n')
+  } catch {
+    return []
+  }
+}
+
+export function ssh2Version(): string {
+  return String(require('ssh2/package.json').version)
+}
+
+/** Whether ssh2's own addon loaded in this Node; every side runs the same Node. */
+export function hasNativeCiphers(): boolean {
+  return require('ssh2/lib/protocol/crypto.js').bindingAvailable === true
+}
+
+export function machineFacts(): Machine {
+  return {
+    node: process.version,
+    platform: `${process.platform} ${release()} ${arch()}`,
+    cpu: cpus()[0]?.model.trim() ?? 'unknown',
+    cores: availableParallelism(),
+    memory_gib: Math.round(totalmem() / 2 ** 30),
+    openssl: process.versions.openssl ?? 'unknown',
+    sqlite: process.versions.sqlite ?? 'unknown',
+    openssh: { client: firstLine('ssh', ['-V']), server: firstLine('/usr/sbin/sshd', ['-V']) },
+    native: hasNativeCiphers(),
+    tmp_fs: fileSystemOf(tmpdir()),
+    load_before: loadNow(),
+  }
+}
+
+export function loadNow(): number {
+  return Math.round((loadavg()[0] ?? 0) * 100) / 100
+}

@@ -1,0 +1,235 @@
+import { mkdir, statfs } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { type Inventory, loadInventory } from './config/inventory.ts'
+import { type LoadedSettings, loadSettings, settingsFor } from './config/layers.ts'
+import { createSecretResolver } from './config/secrets.ts'
+import { type Clock, systemClock } from './core/clock.ts'
+import { mhvError, systemCode } from './core/errors.ts'
+import { createRegistry, type Registry } from './core/registry.ts'
+import { loadPolicy } from './governance/policy-file.ts'
+import { localPrincipal } from './governance/principals.ts'
+import { createRedactor, type Redactor } from './governance/redaction.ts'
+import { createAdmission } from './resilience/admission.ts'
+import { createCircuitBreakers } from './resilience/circuit-breaker.ts'
+import { callControl } from './runtime/call-control.ts'
+import type { ControlParts } from './runtime/control.ts'
+import type { Instance, InstanceOptions, Instances } from './runtime/instance.ts'
+import { createInvoker } from './runtime/invoke.ts'
+import { createWorkerInstances } from './runtime/lifecycle.ts'
+import { createLiveRuns } from './runtime/live-runs.ts'
+import { reconcile } from './runtime/reconcile.ts'
+import type { Environment, RuntimeParts } from './runtime/runtime.ts'
+import { lockInstance } from './store/lock.ts'
+import { openSqliteStore } from './store/sqlite.ts'
+import type { Store } from './store/store.ts'
+import { createLogger } from './telemetry/log.ts'
+import { createRunMetrics } from './telemetry/metrics.ts'
+import { workers } from './workers/index.ts'
+
+/** What the program is made of. Tests and benchmarks compose it from other parts; there is no other switch. */
+export interface Composition {
+  readonly registry: Registry
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly clock: Clock
+  openStore(options: { readonly path: string; readonly readOnly: boolean }): Promise<Store>
+  createRedactor(): Redactor
+}
+
+/** Seconds that runs get to end in when the instance is closed. */
+const CLOSE_SECONDS = 25
+
+/** The program as it is shipped. */
+export function production(): Composition {
+  return {
+    registry: createRegistry(workers),
+    env: process.env,
+    clock: systemClock,
+    openStore: openSqliteStore,
+    createRedactor,
+  }
+}
+
+/** The composition root: the only place that knows everybody. */
+export function createInstances(composition: Composition = production()): Instances {
+  return {
+    open: (options) => openInstance(composition, options),
+    read: (options) => openReader(composition, options),
+  }
+}
+
+/** Folder of the instance: the option, else MAHAVISHNU_HOME, else the XDG data folder. */
+export function instanceFolder(composition: Pick<Composition, 'env'>, folder: string | undefined): string {
+  const { MAHAVISHNU_HOME, XDG_DATA_HOME, HOME = homedir() } = composition.env
+  return resolve(folder ?? (MAHAVISHNU_HOME || join(XDG_DATA_HOME || join(HOME, '.local', 'share'), 'mahavishnu')))
+}
+
+/** Everything of an instance that can be read without its lock. */
+export interface InstanceSetting {
+  readonly folder: string
+  readonly loaded: LoadedSettings
+  readonly inventory: Inventory
+  readonly policyFile: string
+  readonly journalFile: string
+}
+
+export async function readSetting(composition: Composition, options: InstanceOptions): Promise<InstanceSetting> {
+  const folder = instanceFolder(composition, options.folder)
+  const flags = Object.entries(options.set ?? {}).map(([key, value]) => `${key}=${value}`)
+  const loaded = await loadSettings({ folder, registry: composition.registry, env: composition.env, flags })
+  const { inventory, policy, journal } = loaded.values
+  return {
+    folder,
+    loaded,
+    inventory: await loadInventory({ file: resolve(folder, inventory.file), registry: composition.registry }),
+    policyFile: resolve(folder, policy.file),
+    journalFile: resolve(folder, journal.file),
+  }
+}
+
+async function openInstance(composition: Composition, options: InstanceOptions): Promise<Instance> {
+  const { registry, clock } = composition
+  await makeFolder(instanceFolder(composition, options.folder))
+  const setting = await readSetting(composition, options)
+  const lock = await lockInstance(setting.folder, options.doing)
+  try {
+    await makeFolder(dirname(setting.journalFile))
+    const store = await composition.openStore({ path: setting.journalFile, readOnly: false })
+    const common = commonParts(composition, setting)
+    const policy = await loadPolicy(setting.policyFile)
+    await reconcile(store, clock, common.log)
+    await store.expireKeys(clock.now())
+    const parts = runtimeParts(composition, setting, { ...common, store, policy })
+    const invoker = createInvoker(parts)
+    const control: ControlParts = { ...parts, runtime: parts }
+    return {
+      ...instanceOf(registry, setting, control),
+      invoke: invoker.invoke,
+      async close() {
+        await invoker.close(CLOSE_SECONDS * 1000)
+        await parts.instances.close()
+        await store.close()
+        lock.release()
+      },
+    }
+  } catch (error) {
+    lock.release()
+    throw error
+  }
+}
+
+async function openReader(composition: Composition, options: InstanceOptions): Promise<Instance> {
+  const { registry, clock } = composition
+  const setting = await readSetting(composition, options)
+  const store = await composition.openStore({ path: setting.journalFile, readOnly: true })
+  const policy = await loadPolicy(setting.policyFile)
+  const control: ControlParts = {
+    ...commonParts(composition, setting),
+    registry,
+    clock,
+    store,
+    policy,
+    live: createLiveRuns(),
+    runtime: null,
+  }
+  return {
+    ...instanceOf(registry, setting, control),
+    invoke: async () => {
+      throw mhvError('MHV_INTERNAL', 'operations need an instance that is open')
+    },
+    close: () => store.close(),
+  }
+}
+
+function instanceOf(registry: Registry, setting: InstanceSetting, control: ControlParts) {
+  return {
+    registry,
+    folder: setting.folder,
+    log: control.log,
+    principal: localPrincipal(),
+    control: (request: Parameters<typeof callControl>[1]) => callControl(control, request),
+    targetNames: control.environment.targetNames,
+    redact: control.redactor.deep,
+  }
+}
+
+function commonParts(composition: Composition, setting: InstanceSetting) {
+  const redactor = composition.createRedactor()
+  const { level } = setting.loaded.values.log
+  return { redactor, log: createLogger(level, redactor.deep), environment: environmentOf(composition, setting) }
+}
+
+function runtimeParts(
+  composition: Composition,
+  setting: InstanceSetting,
+  common: ReturnType<typeof commonParts> & Pick<RuntimeParts, 'store' | 'policy'>,
+): RuntimeParts {
+  const { registry, clock, env } = composition
+  const { loaded, folder } = setting
+  const secrets = createSecretResolver({ folder, env, onResolved: (value) => common.redactor.add(value) })
+  const base = { ...common, registry, clock, secrets }
+  return {
+    ...base,
+    admission: createAdmission(
+      loaded.values.admission,
+      (worker) => settingsFor(loaded, registry.worker(worker)).admission,
+    ),
+    breakers: createCircuitBreakers(clock),
+    metrics: createRunMetrics(),
+    instances: createWorkerInstances(base),
+    live: createLiveRuns(),
+  }
+}
+
+/** How long a look at the free disk space counts, in milliseconds. */
+const DISK_LOOK_MS = 1_000
+
+function environmentOf({ registry, clock }: Composition, setting: InstanceSetting): Environment {
+  const { loaded, inventory, folder } = setting
+  const { min_free_bytes } = loaded.values.journal
+  let look: { readonly at: number; readonly free: Promise<number> } | undefined
+
+  function freeBytes(): Promise<number> {
+    if (look === undefined || clock.monotonic() - look.at > DISK_LOOK_MS) {
+      look = { at: clock.monotonic(), free: freeBytesIn(dirname(setting.journalFile)) }
+    }
+    return look.free
+  }
+
+  return {
+    folder,
+    runs: loaded.values.runs,
+    workerSettings: (worker) => settingsFor(loaded, registry.worker(worker)),
+    breakerLimits: (worker) => settingsFor(loaded, registry.worker(worker)).circuit_breaker,
+    resolveTarget(name, worker) {
+      const { target, overrides } = inventory.resolve(name, worker)
+      return { target, settings: settingsFor(loaded, registry.worker(worker), overrides) }
+    },
+    targetNames(worker) {
+      if (worker === undefined) return inventory.names()
+      return inventory.list().flatMap((target) => (target.workers.includes(worker) ? target.name : []))
+    },
+    async checkDisk() {
+      const free = await freeBytes()
+      if (free >= min_free_bytes) return
+      throw mhvError('MHV_DISK_LOW', `${free} bytes are free where the journal lies; the floor is ${min_free_bytes}`, {
+        retryAfter: 30,
+        details: { free_bytes: free, min_free_bytes },
+      })
+    },
+  }
+}
+
+/** Free bytes of the disk that a folder lies on, for a process without privileges. */
+export async function freeBytesIn(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder)
+  return bavail * bsize
+}
+
+async function makeFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    throw mhvError('MHV_INSTANCE_INVALID', `${folder} cannot be made (${systemCode(error) ?? 'error'})`, { cause: error })
+  }
+}
