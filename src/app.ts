@@ -91,30 +91,28 @@ async function openInstance(composition: Composition, options: InstanceOptions):
   const { registry, clock } = composition
   await makeFolder(instanceFolder(composition, options.folder))
   const setting = await readSetting(composition, options)
+  // What was opened is closed again in reverse order, also when a later step fails.
+  await using undo = new AsyncDisposableStack()
   const lock = await lockInstance(setting.folder, options.doing)
-  try {
-    await makeFolder(dirname(setting.journalFile))
-    const store = await composition.openStore({ path: setting.journalFile, readOnly: false })
-    const common = commonParts(composition, setting)
-    const policy = await loadPolicy(setting.policyFile)
-    await reconcile(store, clock, common.log)
-    await store.expireKeys(clock.now())
-    const parts = runtimeParts(composition, setting, { ...common, store, policy })
-    const invoker = createInvoker(parts)
-    const control: ControlParts = { ...parts, runtime: parts }
-    return {
-      ...instanceOf(registry, setting, control),
-      invoke: invoker.invoke,
-      async close() {
-        await invoker.close(CLOSE_SECONDS * 1000)
-        await parts.instances.close()
-        await store.close()
-        lock.release()
-      },
-    }
-  } catch (error) {
-    lock.release()
-    throw error
+  undo.defer(lock.release)
+  await makeFolder(dirname(setting.journalFile))
+  const store = await composition.openStore({ path: setting.journalFile, readOnly: false })
+  undo.defer(store.close)
+  const common = commonParts(composition, setting)
+  const policy = await loadPolicy(setting.policyFile)
+  await reconcile(store, clock, common.log)
+  await store.expireKeys(clock.now())
+  const parts = runtimeParts(composition, setting, { ...common, store, policy })
+  undo.defer(parts.instances.close)
+  const invoker = createInvoker(parts)
+  const opened = undo.move()
+  return {
+    ...instanceOf(registry, setting, { ...parts, runtime: parts }),
+    invoke: invoker.invoke,
+    async close() {
+      await invoker.close(CLOSE_SECONDS * 1000)
+      await opened.disposeAsync()
+    },
   }
 }
 

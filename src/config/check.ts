@@ -99,11 +99,28 @@ function checkValue(schema: Schema, node: SourceNode, path: readonly string[], r
     for (const [index, item] of node.items.entries())
       checkPartial(inner.element, item, [...path, String(index)], counting)
   } else if (inner instanceof z.ZodRecord && node.kind === 'map') {
-    for (const [key, { node: item }] of node.entries) checkPartial(inner.valueType, item, [...path, key], counting)
+    for (const [key, entry] of node.entries) {
+      checkKey(inner.keyType, key, entry, path, counting)
+      checkPartial(inner.valueType, entry.node, [...path, key], counting)
+    }
   }
   if (before.found) return
   const parsed = z.safeParse(schema, toPlain(node))
   if (!parsed.success) reportIssues(parsed.error.issues, schema, node, path, report)
+}
+
+function checkKey(
+  schema: Schema,
+  key: string,
+  { place }: SourceEntry,
+  path: readonly string[],
+  report: CheckReport,
+): void {
+  const parsed = z.safeParse(schema, key)
+  if (parsed.success) return
+  const [issue] = parsed.error.issues
+  const why = (issue && ownMessage(issue)) ?? `must be ${textOf(schema)}`
+  report.add({ code: report.invalid, message: `a key of ${subject(path)} ${why}`, place, key: shownPath(path) })
 }
 
 /** Reports what zod found in a value, each at the place that it is about. */

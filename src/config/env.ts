@@ -30,13 +30,18 @@ export function environmentLayer(registry: Registry, env: Readonly<Record<string
 }
 
 /**
- * A variable that is no setting but looks like one stops the start; others with our prefix may be anybody's (a secret
- * that is named in a reference, a container's own).
+ * A variable that is no setting but looks like one stops the start: it has two underscores in a row, or it begins with
+ * a section and is near to one of its settings. Others with our prefix may be anybody's (a secret that a reference
+ * names, a container's own).
  */
 function unknownVariable(name: string, names: readonly string[]): Problem[] {
   const flat = (text: string) => text.slice(ENV_PREFIX.length).toUpperCase().replace(/_+/g, '_')
-  const near = names.find((known) => flat(known) === nearest(flat(name), names.map(flat)))
-  if (!name.slice(ENV_PREFIX.length).includes('__') && near === undefined) return []
+  const nested = name.slice(ENV_PREFIX.length).includes('__')
+  const candidates = nested
+    ? names
+    : names.filter((known) => flat(name).startsWith(`${flat(known.split('__')[0] ?? '')}_`))
+  const near = candidates.find((known) => flat(known) === nearest(flat(name), candidates.map(flat)))
+  if (!nested && near === undefined) return []
   const place = { variable: name }
   const seed = seedProblem(envPath(name) ?? [])
   if (seed) return [{ ...seed, place }]

@@ -31,6 +31,7 @@ export function typeText(schema: JsonSchema): string {
   if (schema.enum) return `one of ${schema.enum.map(String).join(', ')}`
   if (schema.const !== undefined) return String(schema.const)
   if (schema.anyOf) return [...new Set(schema.anyOf.map(typeText))].join(', or ')
+  if (Array.isArray(schema.type)) return schema.type.map((type) => typeText({ ...schema, type })).join(', or ')
   switch (schema.type) {
     case 'integer':
       return `a whole number${rangeText(schema)}`

@@ -13,6 +13,10 @@ export const TARGET_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
 export const TARGET_NAME_FORM =
   'letters, digits, dots, dashes and underscores, 128 at most, the first a letter or digit'
 
+const name = () =>
+  z.string().regex(TARGET_NAME, {
+    error: 'must be letters, digits, dots, dashes and underscores, 128 at most, the first a letter or digit',
+  })
 const tier = () => z.enum(TIERS).optional().describe('how careful to be; without one a target counts as prod')
 const tags = () =>
   z
@@ -26,7 +30,7 @@ const own = {
   tier: tier(),
   tags: tags(),
   groups: z
-    .array(z.string().regex(TARGET_NAME, { error: `must be a list of names of groups` }))
+    .array(name())
     .max(100)
     .optional()
     .describe('groups whose values this target takes over, the later over the earlier'),
@@ -58,8 +62,8 @@ export function inventorySchemas({ workers }: Pick<Registry, 'workers'>): Invent
   const file = z.strictObject({
     version: z.literal(INVENTORY_FORMAT).describe('format of the inventory'),
     defaults: group.optional().describe('values of every target'),
-    groups: z.record(z.string().regex(TARGET_NAME), group).optional().describe('values of all targets of a group'),
-    targets: z.record(z.string().regex(TARGET_NAME), target).optional().describe('the targets by name'),
+    groups: z.record(name(), group).optional().describe('values of all targets of a group'),
+    targets: z.record(name(), target).optional().describe('the targets by name'),
   })
   const schemas = { group, target, file }
   cache.set(workers, schemas)

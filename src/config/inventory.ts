@@ -5,16 +5,10 @@ import type { Registry } from '../core/registry.ts'
 import { didYouMean, nearest } from '../core/suggest.ts'
 import type { AnyWorker } from '../core/worker.ts'
 import { type CheckReport, checkPartial, reportIssues, unknownKeyMessage } from './check.ts'
-import {
-  INVENTORY_FORMAT,
-  type InventorySchemas,
-  inventorySchemas,
-  TARGET_NAME,
-  TARGET_NAME_FORM,
-} from './inventory-schema.ts'
+import { INVENTORY_FORMAT, inventorySchemas, TARGET_NAME } from './inventory-schema.ts'
 import { deepFreeze } from './layers.ts'
 import { type Problem, problemsError, shownKey, shownPath } from './problems.ts'
-import { seedProblem } from './seed-keys.ts'
+import { LATER_WORKERS } from './seed-keys.ts'
 import { emptyMap, mergeSources, type SourceMap, type SourceNode, toPlain } from './source.ts'
 import { checkVersion, readYaml, type YamlCodes } from './yaml-source.ts'
 
@@ -109,13 +103,12 @@ function unknownTarget(name: string, names: readonly string[], file: string, mis
 }
 
 function readTargets(root: SourceMap, registry: Registry, problems: Problem[]): Map<string, Target> {
-  const schemas = inventorySchemas(registry)
   const report = inventoryReport(problems)
   const version = checkVersion(root, INVENTORY_FORMAT, 'the inventory', 'MHV_INVENTORY_INVALID', true)
   if (version) problems.push(version)
   if (version?.code === 'MHV_CONFIG_NEWER') return new Map()
 
-  checkStructure(root, schemas, report)
+  checkPartial(inventorySchemas(registry).file, root, [], report)
   if (problems.length > 0) return new Map()
   const groups = children(root, 'groups')
   const defaults = childMap(root, 'defaults')
@@ -131,26 +124,11 @@ function inventoryReport(problems: Problem[]): CheckReport {
     invalid: 'MHV_INVENTORY_INVALID',
     unknownKey: (path, { place }, known) => {
       const key = path.at(-1) ?? ''
-      // `mqtt` of a target: a worker that the design documents name.
-      const later = path.length === 3 && seedProblem([key])?.code === 'MHV_CONFIG_NOT_AVAILABLE'
+      const later = path.length === (path[0] === 'defaults' ? 2 : 3) && LATER_WORKERS.includes(key)
       const message = later ? `the worker "${key}" is known, but not available yet` : unknownKeyMessage(path, known)
       return [{ code: 'MHV_INVENTORY_INVALID', message, place, key: shownPath(path) }]
     },
     add: (problem) => problems.push(problem),
-  }
-}
-
-/** Everything as it is written: names, keys, and each value by itself. */
-function checkStructure(root: SourceMap, schemas: InventorySchemas, report: CheckReport): void {
-  checkPartial(schemas.file, root, [], report)
-  for (const section of ['groups', 'targets']) {
-    const node = root.entries.get(section)?.node
-    if (node?.kind !== 'map') continue
-    for (const [name, { place }] of node.entries) {
-      if (TARGET_NAME.test(name)) continue
-      const message = `${shownKey(name)} cannot be a name in ${section}: ${TARGET_NAME_FORM}`
-      report.add({ code: 'MHV_INVENTORY_INVALID', message, place, key: section })
-    }
   }
 }
 

@@ -37,6 +37,10 @@ export interface SettingsLayer {
   readonly root: SourceMap
 }
 
+interface ReadLayer extends SettingsLayer {
+  readonly problems: readonly Problem[]
+}
+
 /** One immutable generation of the settings. A run keeps the one it started with. */
 export interface LoadedSettings {
   /** 1 for the first; rises by one with every reload. */
@@ -70,27 +74,30 @@ export interface LoadSettingsOptions {
  */
 export async function loadSettings(options: LoadSettingsOptions): Promise<LoadedSettings> {
   const { folder, registry, previous } = options
-  const problems: Problem[] = []
   const schema = settingsSchema(registry)
-  const layers: SettingsLayer[] = []
-  for (const [name, file] of settingsFiles(options)) {
-    const { root = emptyMap({ file }), missing, problems: found } = await readYaml(file)
-    problems.push(...found)
-    layers.push({ name, from: file, present: !missing, root })
-  }
-  const environment = environmentLayer(registry, options.env)
-  const set = optionsLayer(registry, options.flags)
-  problems.push(...environment.problems, ...set.problems)
-  layers.push({ name: 'environment', from: 'environment', present: true, root: environment.root })
-  layers.push({ name: 'options', from: '--set', present: true, root: set.root })
-
-  for (const layer of layers) checkLayer(schema, layer, problems)
+  const files = await Promise.all(
+    settingsFiles(options).map(async ([name, file]): Promise<ReadLayer> => {
+      const { root = emptyMap({ file }), missing, problems } = await readYaml(file)
+      return { name, from: file, present: !missing, root, problems }
+    }),
+  )
+  const read = lowestFirst([
+    ...files,
+    { name: 'environment', from: 'environment', present: true, ...environmentLayer(registry, options.env) },
+    { name: 'options', from: '--set', present: true, ...optionsLayer(registry, options.flags) },
+  ])
+  const problems = read.flatMap((layer) => [...layer.problems, ...layerProblems(schema, layer)])
   throwIfAny(problems)
+  const layers = Object.freeze(read.map(({ problems: _none, ...layer }): SettingsLayer => Object.freeze(layer)))
   const values = mergedValues(schema, layers) as Settings
   return Object.freeze({ generation: (previous?.generation ?? 0) + 1, folder, registry, values, layers })
 }
 
-/** The files of settings, lowest first. */
+function lowestFirst(layers: readonly ReadLayer[]): ReadLayer[] {
+  return SETTINGS_LAYERS.flatMap((name) => layers.filter((layer) => layer.name === name))
+}
+
+/** The files of settings. */
 function settingsFiles({ folder, env, xdgConfigHome }: LoadSettingsOptions): [LayerName, string][] {
   const config = xdgConfigHome ?? configHome(env)
   const user = config === undefined ? undefined : join(config, 'mahavishnu', 'mahavishnu.yaml')
@@ -108,10 +115,12 @@ function configHome(env: LoadSettingsOptions['env']): string | undefined {
   return home !== undefined && isAbsolute(home) ? join(home, '.config') : undefined
 }
 
-function checkLayer(schema: z.ZodObject, layer: SettingsLayer, problems: Problem[]): void {
+function layerProblems(schema: z.ZodObject, layer: SettingsLayer): readonly Problem[] {
   const newer = checkVersion(layer.root, SETTINGS_FORMAT, 'the settings', 'MHV_CONFIG_INVALID', false)
-  if (newer) problems.push(newer)
-  else checkPartial(schema, layer.root, [], settingsReport(problems))
+  if (newer) return [newer]
+  const problems: Problem[] = []
+  checkPartial(schema, layer.root, [], settingsReport(problems))
+  return problems
 }
 
 function settingsReport(problems: Problem[]): CheckReport {

@@ -140,6 +140,9 @@ const NOT_AVAILABLE: Readonly<Record<string, readonly string[]>> = {
   disaster_recovery: ['', 'ssh_worker', 'mqtt_worker', 'cloud_run_worker', 'database_worker'],
 }
 
+/** Workers that the design documents name and that do not exist yet. */
+export const LATER_WORKERS: readonly string[] = ['mqtt', 'terminal', 'cloud_run', 'database', 'backup']
+
 function rows(): [string, SeedKey][] {
   const notAvailable = Object.entries(NOT_AVAILABLE).flatMap(([section, keys]) =>
     keys.map((key) => (key === '' ? section : `${section}.${key}`)),

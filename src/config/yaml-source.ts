@@ -83,10 +83,12 @@ export function parseYaml(file: string, text: string, codes: YamlCodes = SETTING
   } catch {
     return failed([{ code: codes.unparsable, message: 'is not YAML that can be read', place: { file } }])
   }
+  // One mistake makes many complaints: the first of each line says enough.
   const complaints = [...document.errors, ...document.warnings]
   if (complaints.length > 0) {
+    const byLine = new Map(complaints.reverse().map((one) => [lines.linePos(one.pos[0]).line, one]))
     return failed(
-      complaints.map(({ code, pos }) => ({
+      [...byLine.values()].reverse().map(({ code, pos }) => ({
         code: codes.unparsable,
         message: `not valid YAML: ${COMPLAINTS[code] ?? 'the syntax is wrong'}`,
         place: at(pos[0]),

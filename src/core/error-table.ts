@@ -137,6 +137,8 @@ const ROWS = {
   MHV_SSH_POOL_EXHAUSTED: ['resource', 503, EXIT.resource, before, true, 'All connections and channels that the limits allow are in use.', 'Call again after retry_after seconds, or raise ssh.max_connections_per_host.'],
   MHV_SSH_SHELL_UNSUPPORTED: ['permanent', 502, EXIT.permanent, before, false, "The account's login shell does not run commands, and there is no /bin/sh.", 'Use an account with a shell on that host.'],
   MHV_SSH_CWD_FAILED: ['validation', 422, EXIT.input, before, false, 'The working directory could not be entered on the host.', 'Name a directory that exists there and that the user may enter.'],
+  MHV_SSH_ENV_FAILED: ['validation', 422, EXIT.input, before, false, 'A variable of the environment could not be set on the host.', "The host's shell keeps the variable read-only; use another name, or set it for one program with env(1) in the command."],
+  MHV_SSH_COMMAND_UNCONFIRMED: ['permanent', 502, EXIT.unknown_effect, unknown, false, 'The host ended the channel without confirming that the command was started.', 'See the output of the run: the account may have a forced command, or a profile that ends the shell.'],
 } as const satisfies Record<`MHV_${string}`, Row>
 
 export type ErrorCode = keyof typeof ROWS

@@ -7,7 +7,7 @@ import type { LiveRun } from './live-runs.ts'
 import type { RunJournal } from './run-journal.ts'
 import { createRunOutput } from './run-output.ts'
 import type { RuntimeParts } from './runtime.ts'
-import { type AttemptOutcome, attemptRun, endedWhileWaiting } from './steps/attempt.ts'
+import { type AttemptOutcome, attemptRun, breakerOf, endedWhileWaiting } from './steps/attempt.ts'
 import { endOf } from './steps/finish.ts'
 import type { ResolvedCall } from './steps/resolve.ts'
 
@@ -40,6 +40,8 @@ export function createRun(parts: RuntimeParts, { call, place, journal, givingUp 
       } catch (reason) {
         return { attempts: attemptsBefore, error: endedWhileWaiting(reason) }
       }
+      // The target may have gone bad while the run waited: then it ends without having been `running`.
+      breakerOf(parts, call)?.check()
       journal.note({ type: 'started', at: parts.clock.now(), data: {} })
     }
     if (journal.record().status === 'pending') await journal.start()

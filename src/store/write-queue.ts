@@ -52,6 +52,8 @@ export interface WriteQueue {
 }
 
 /** Collects the changes of one turn of the event loop into one message, and bounds what is on its way. */
+const SPLIT = Number(process.env.SPLIT ?? 1e9)
+const SCHED = { i: setImmediate, n: process.nextTick, m: queueMicrotask }[process.env.SCHED ?? 'i']!
 export function createWriteQueue(outlet: Outlet, limits: WriterLimits): WriteQueue {
   const waiting = createFifo<Waiting>()
   const pending = createFifo<Pending>()
@@ -71,7 +73,7 @@ export function createWriteQueue(outlet: Outlet, limits: WriterLimits): WriteQue
   function enqueue(call: Waiting): void {
     try {
       const encoded = call.encode()
-      if (changes.length === 0) setImmediate(flush)
+      if (changes.length === 0) SCHED(flush)
       if (pending.size() === 0) outlet.hold(true)
       changes.push(encoded.change)
       if (encoded.transfer !== undefined) transfer.push(...encoded.transfer)
@@ -106,7 +108,8 @@ export function createWriteQueue(outlet: Outlet, limits: WriterLimits): WriteQue
       })
     },
     settle(replies) {
-      for (const reply of replies) {
+      if (replies.length > SPLIT) { for (let k = SPLIT; k < replies.length; k += SPLIT) { const part = replies.slice(k, k + SPLIT); setImmediate(() => this.settle(part)) } }
+      for (const reply of replies.slice(0, SPLIT)) {
         const call = pending.shift()
         bytes -= call?.bytes ?? 0
         if (isRefusal(reply)) call?.reject(fromWire(reply.error))

@@ -2,12 +2,14 @@ import { z } from 'zod'
 import type { OperationContext } from '../core/context.ts'
 import { mhvError } from '../core/errors.ts'
 import { isErrorCode } from '../core/error-table.ts'
-import { defineOperation } from '../core/operation.ts'
+import { defineOperation, type Effect } from '../core/operation.ts'
 import { defineWorker } from '../core/worker.ts'
 
 /** What the probe did, counted on the far side of the path: the ledger of tests. */
 export interface ProbeLedger {
   readonly calls: { readonly run_id: string; readonly attempt: number; readonly value: string }[]
+  /** Called with every act, before anything else; for ledgers outside of the process. */
+  onAct?: (run_id: string, effect: Effect) => void
   active: number
   highest: number
 }
@@ -32,6 +34,7 @@ export function createLedger(): ProbeLedger {
  */
 export function createProbeWorker(ledger: ProbeLedger = createLedger()) {
   async function act(context: ProbeContext, value: string): Promise<{ value: string }> {
+    ledger.onAct?.(context.run_id, context.effect)
     ledger.calls.push({ run_id: context.run_id, attempt: context.attempt, value })
     ledger.active += 1
     ledger.highest = Math.max(ledger.highest, ledger.active)
@@ -77,10 +80,11 @@ export function createProbeWorker(ledger: ProbeLedger = createLedger()) {
     summary: 'Fails with the code that it is given, a number of times.',
     effect: 'write',
     idempotent: false,
-    input: z.object({ code: z.string(), times: z.number().int().min(0).default(1_000), message: z.string().default('told to') }),
+    input: z.object({ code: z.string(), times: z.number().int().min(0).default(1_000), message: z.string().default('told to'), pause_ms: z.number().int().min(0).default(0) }),
     examples: [{ title: 'a refused connection', input: { code: 'MHV_SSH_CONNECT_REFUSED' } }],
     async run(context: ProbeContext, input) {
       await act(context, input.code)
+      await context.clock.sleep(input.pause_ms, context.signal)
       if (context.attempt > input.times) return { value: 'recovered' }
       if (!isErrorCode(input.code)) throw new Error(input.message)
       throw mhvError(input.code, input.message)
@@ -102,6 +106,7 @@ export function createProbeWorker(ledger: ProbeLedger = createLedger()) {
     output: z.object({ text: z.string(), bytes: z.number().int(), dropped_bytes: z.number().int() }),
     examples: [{ title: 'two pieces', input: { pieces: ['a', 'b'] } }],
     async run(context: ProbeContext, input) {
+      await act(context, 'emit')
       for (const piece of input.pieces) await context.output.write('stdout', Buffer.from(piece))
       await context.progress({ progress: input.pieces.length, message: 'written' })
       await context.clock.sleep(input.wait_ms, input.deaf ? undefined : context.signal)

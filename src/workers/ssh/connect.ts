@@ -1,6 +1,6 @@
 import { getCiphers } from 'node:crypto'
 import { createRequire } from 'node:module'
-import { connect as connectTcp, type Socket } from 'node:net'
+import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { join } from 'node:path'
 import ssh2, { type Client, type ConnectConfig } from 'ssh2'
 import type { Clock } from '../../core/clock.ts'
@@ -8,7 +8,7 @@ import type { Logger, SecretResolver } from '../../core/context.ts'
 import type { MhvError } from '../../core/errors.ts'
 import { type ConnectStage, closedEarly, connectError, connectTimeout, endpoint } from './connect-errors.ts'
 import { createConnection, type SshConnection } from './connection.ts'
-import { createLogIn } from './credentials.ts'
+import { createLogIn, type LogIn } from './credentials.ts'
 import {
   algorithmsFor,
   authorityLines,
@@ -118,7 +118,7 @@ function dial(
     const logIn = createLogIn(target, request.secrets, request.folder)
     const client = new ssh2.Client()
     const socket = connectTcp({ host: target.host, port: target.port, noDelay: true })
-    let stage: ConnectStage = 'name'
+    let stage: ConnectStage = isIP(target.host) === 0 ? 'name' : 'tcp'
     let settled = false
 
     function settle(): boolean {
@@ -148,7 +148,7 @@ function dial(
     client.on('error', (error) => {
       // One agent or one key that cannot sign is not the end: ssh2 goes on to the next.
       if (isAboutOneCredential(error) && !logIn.exhausted() && logIn.failure() === undefined) {
-        if (error.level === 'agent') logIn.tried.push(`agent: ${error.message}`)
+        if (error.level === 'agent') logIn.agentFailed(error.message)
         return
       }
       fail(hostKey.refusal() ?? connectError(error, stage, target, logIn))
@@ -164,7 +164,7 @@ function dial(
       socket.once('data', () => {
         if (stage === 'banner') stage = 'handshake'
       })
-      startSsh(client, socket, request, algorithmsFor(files, names), hostKey, logIn.handler, fail)
+      startSsh(client, socket, request, algorithmsFor(files, names), hostKey, logIn, fail)
     })
   })
 }
@@ -179,7 +179,7 @@ function startSsh(
   { target, settings }: ConnectRequest,
   serverHostKey: readonly string[],
   hostKey: HostVerifier,
-  authHandler: unknown,
+  logIn: LogIn,
   fail: (error: MhvError) => void,
 ): void {
   const config = {
@@ -191,13 +191,12 @@ function startSsh(
     keepaliveCountMax: settings.keepalive_count_max,
     algorithms: { serverHostKey, cipher: usableCiphers(settings.ciphers) },
     hostVerifier: hostKey.verify,
-    authHandler,
+    authHandler: logIn.handler,
   } as unknown as ConnectConfig
   try {
     client.connect(config)
   } catch (error) {
-    fail(closedEarly(target, 'handshake'))
-    socket.destroy(error as Error)
+    fail(connectError(error, 'handshake', target, logIn))
   }
 }
 

@@ -14,7 +14,8 @@ export interface LogIn {
     next: (method: AnyAuthMethod | false) => void,
   ) => void
   /** What was tried, and what could not be, in words. */
-  readonly tried: string[]
+  readonly tried: readonly string[]
+  agentFailed(message: string): void
   /** Something in our own configuration is wrong: a key that cannot be read, a secret that cannot be resolved. */
   failure(): MhvError | undefined
   /** Set when nothing is left to try. */
@@ -75,6 +76,10 @@ export function createLogIn(target: SshTarget, secrets: SecretResolver, folder: 
       )
     },
     tried,
+    agentFailed(message) {
+      const place = tried.lastIndexOf('agent')
+      if (place >= 0) tried[place] = `agent (${message})`
+    },
     failure: () => failure,
     exhausted: () => exhausted,
     forget() {

@@ -1,0 +1,70 @@
+import { z } from 'zod'
+import { ENVELOPE_NAMES } from '../core/operation.ts'
+import { envelopeSchema } from '../core/envelope.ts'
+import type { RegisteredOperation } from '../core/registry.ts'
+import { workerResultSchema } from '../core/result.ts'
+import type { ControlCall } from '../runtime/control.ts'
+
+/** A JSON Schema (draft 2020-12) as the surfaces publish it. */
+export type PublicSchema = Readonly<Record<string, unknown>>
+
+/** What a call takes and what it answers: the same on every surface, made here and nowhere else. */
+export interface CallSchemas {
+  readonly input: PublicSchema
+  readonly output: PublicSchema
+}
+
+type EnvelopeField = (typeof ENVELOPE_NAMES)[number]
+
+/**
+ * Fields of the envelope that calls of this operation may have. `plan_digest` comes with the first operation that has
+ * plans; until then the runtime refuses it, so it is not offered.
+ */
+export function envelopeFields({ spec }: RegisteredOperation): readonly EnvelopeField[] {
+  return ENVELOPE_NAMES.filter((name) => name !== 'plan_digest' && (name !== 'target' || spec.targeted !== false))
+}
+
+/** The flat arguments of an operation: target, its own fields, then the rest of the envelope. */
+export function operationSchemas(operation: RegisteredOperation): CallSchemas {
+  const { spec } = operation
+  const envelope = envelopeFields(operation)
+  const shape = {
+    ...(envelope.includes('target') ? { target: envelopeSchema.shape.target.nonoptional() } : {}),
+    ...spec.input.shape,
+    ...Object.fromEntries(envelope.filter((name) => name !== 'target').map((name) => [name, envelopeSchema.shape[name]])),
+  }
+  return {
+    input: publicSchema(z.strictObject(shape), 'input'),
+    output: publicSchema(workerResultSchema(spec.output), 'output'),
+  }
+}
+
+export function controlSchemas({ input, output }: ControlCall): CallSchemas {
+  return { input: publicSchema(z.strictObject(input.shape), 'input'), output: publicSchema(output, 'output') }
+}
+
+/** JSON Schema without the bounds of a double, which zod gives to every whole number and which tell nobody anything. */
+export function publicSchema(schema: z.ZodType, io: 'input' | 'output'): PublicSchema {
+  return z.toJSONSchema(schema, {
+    io,
+    unrepresentable: 'any',
+    override({ jsonSchema }) {
+      if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
+      if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum
+    },
+  }) as PublicSchema
+}
+
+/** Takes flat arguments apart into the operation's own input and the envelope. */
+export function splitCall(flat: Readonly<Record<string, unknown>>): {
+  readonly input: Record<string, unknown>
+  readonly envelope: Record<string, unknown>
+} {
+  const input: Record<string, unknown> = {}
+  const envelope: Record<string, unknown> = {}
+  for (const [key, value] of Object.entries(flat)) {
+    const side = (ENVELOPE_NAMES as readonly string[]).includes(key) ? envelope : input
+    side[key] = value
+  }
+  return { input, envelope }
+}

@@ -1,0 +1,95 @@
+import { ENVELOPE_NAMES } from '../core/operation.ts'
+import type { RegisteredOperation, Registry } from '../core/registry.ts'
+import { CONTROL_CALLS, type ControlCall } from '../runtime/control.ts'
+
+/** How one operation, or one control call, is called on each surface. */
+export interface Name {
+  readonly kind: 'operation' | 'control'
+  /** `worker.verb`, or the name of the control call. */
+  readonly id: string
+  readonly mcp: string
+  readonly cli: readonly [noun: string, verb: string]
+  /** Null for control calls until there is an HTTP surface. */
+  readonly http: string | null
+}
+
+/** Words of the command line that are no worker: the program's own commands, now and planned. */
+export const RESERVED_NOUNS = [
+  'runs',
+  'workers',
+  'config',
+  'doctor',
+  'mcp',
+  'up',
+  'help',
+  'version',
+  'approvals',
+  'dead-letters',
+] as const
+
+/** Options that every command has; no field of an input may be called like one. */
+export const GLOBAL_FLAGS = ['folder', 'set', 'json', 'quiet', 'help', 'version'] as const
+
+/** Tool names that every client takes: at most 64 characters of this form. */
+const MCP_NAME = /^[a-z][a-z0-9_]{0,63}$/
+
+/** The whole table of names. Throws where two things would be called the same: a defect, found at start. */
+export function nameTable(
+  registry: Pick<Registry, 'operations'>,
+  controls: readonly Pick<ControlCall, 'name' | 'cli'>[] = CONTROL_CALLS,
+): readonly Name[] {
+  const names = [...registry.operations.map(operationName), ...controls.map(controlName)]
+  for (const { id, kind, mcp, cli } of names) {
+    if (!MCP_NAME.test(mcp)) throw new Error(`"${id}": "${mcp}" is no name for an MCP tool`)
+    if (kind === 'operation' && (RESERVED_NOUNS as readonly string[]).includes(cli[0])) {
+      throw new Error(`"${id}": no worker may be called "${cli[0]}" on the command line, which is a command already`)
+    }
+  }
+  for (const operation of registry.operations) refuseFlags(operation)
+  refuseTwins(names, 'MCP tool', ({ mcp }) => mcp)
+  refuseTwins(names, 'command', ({ cli }) => cli.join(' '))
+  refuseTwins(names, 'HTTP route', ({ http }) => http)
+  return names
+}
+
+export function operationName({ id, worker, verb, spec }: RegisteredOperation): Name {
+  return {
+    kind: 'operation',
+    id,
+    mcp: spec.mcpName ?? id.replaceAll('.', '_'),
+    cli: [dashed(worker.name), dashed(verb)],
+    http: `/v1/workers/${worker.name}/operations/${verb}`,
+  }
+}
+
+export function controlName({ name, cli }: Pick<ControlCall, 'name' | 'cli'>): Name {
+  return { kind: 'control', id: name, mcp: name, cli, http: null }
+}
+
+/** `--idempotency-key` of `idempotency_key`. */
+export function flagOf(field: string): string {
+  return `--${dashed(field)}`
+}
+
+function dashed(name: string): string {
+  return name.replaceAll('_', '-')
+}
+
+/** An option that would mean two things: of the program, of the envelope, or `--stdin` beside a field of that name. */
+function refuseFlags({ id, spec }: RegisteredOperation): void {
+  const stdin = spec.cli?.stdin !== undefined && spec.cli.stdin !== 'stdin' ? ['stdin'] : []
+  const taken: readonly string[] = [...GLOBAL_FLAGS, ...ENVELOPE_NAMES.map(dashed), ...stdin]
+  const clash = Object.keys(spec.input.shape).find((field) => taken.includes(dashed(field)))
+  if (clash !== undefined) throw new Error(`"${id}": its field "${clash}" would be an option that exists already`)
+}
+
+function refuseTwins(names: readonly Name[], what: string, of: (name: Name) => string | null): void {
+  const seen = new Map<string, string>()
+  for (const name of names) {
+    const key = of(name)
+    if (key === null) continue
+    const other = seen.get(key)
+    if (other !== undefined) throw new Error(`"${other}" and "${name.id}" would both be the ${what} "${key}"`)
+    seen.set(key, name.id)
+  }
+}

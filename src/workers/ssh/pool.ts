@@ -1,0 +1,385 @@
+import type { ClientChannel } from 'ssh2'
+import type { SecretResolver, WorkerContext } from '../../core/context.ts'
+import { MhvError, mhvError } from '../../core/errors.ts'
+import type { WorkerConnection } from '../../core/worker.ts'
+import { connectSsh, nativeCrypto } from './connect.ts'
+import { connectTimeout } from './connect-errors.ts'
+import type { SshConnection } from './connection.ts'
+import { type LoginShell, probeLoginShell } from './login-shell.ts'
+import type { SshSettings, SshTarget } from './settings.ts'
+
+/** Who asks for a channel, and by which settings. */
+export interface PoolCall {
+  readonly target: SshTarget
+  readonly settings: SshSettings
+  readonly secrets: SecretResolver
+  readonly signal: AbortSignal
+}
+
+/** A place for one channel on a connection. */
+export interface Lease {
+  readonly connection: SshConnection
+  readonly shell: LoginShell
+  /** Runs a line; the place is free again when its channel has closed, or at once when this rejects. */
+  exec(line: string): Promise<ClientChannel>
+  /** Gives the place back unused. */
+  release(): void
+  /** After MHV_SSH_CHANNEL_REFUSED: whether others hold channels there, so that waiting for one makes sense. */
+  worthWaiting(): boolean
+}
+
+export interface SshPool extends WorkerConnection {
+  /**
+   * Waits for a place, first come first served; `again` goes to the front. Nothing is sent before it resolves, so every
+   * error is one before any effect: those of `connectSsh`, MHV_SSH_SHELL_UNSUPPORTED, MHV_SSH_POOL_EXHAUSTED,
+   * MHV_SSH_CONNECT_TIMEOUT (the signal's deadline came while connecting), MHV_RUN_CANCELLED_QUEUED.
+   */
+  acquire(call: PoolCall, again?: boolean): Lease | Promise<Lease>
+  /** Takes one of the channels beyond the places of a connection, kept for ending what runs on it; gives its return. */
+  spare(connection: SshConnection): (() => void) | undefined
+  /** Lends a connection of its own beyond all limits, for ending what runs on one that broke, and closes it. */
+  extra<T>(call: PoolCall, timeoutMs: number, use: (connection: SshConnection, shell: LoginShell) => Promise<T>): Promise<T>
+  /** The login shell of a connection of the pool. */
+  shellOf(connection: SshConnection): LoginShell | undefined
+  /** Something answered as no shell of the target would: the next connection asks again what it has. */
+  forgetShell(call: PoolCall): void
+  stats(): Readonly<Record<string, number | boolean>>
+}
+
+/** What makes connections; only tests compose other parts. */
+export interface PoolParts {
+  readonly connect: typeof connectSsh
+}
+
+interface Entry {
+  readonly connection: SshConnection
+  readonly shell: LoginShell
+  /** Channels open or being opened. */
+  channels: number
+  idleSince: number
+}
+
+interface Waiter {
+  readonly give: (entry: Entry) => void
+  readonly fail: (error: unknown) => void
+}
+
+/** Everything of one target: same host, same user, same credentials. */
+interface Group {
+  call: PoolCall
+  readonly entries: Entry[]
+  connecting: number
+  waiters: Waiter[]
+  shell: LoginShell | undefined
+  /** Channels per connection that the host is believed to allow: lowered by a refusal, raised again by good luck. */
+  learnt: number
+  opened: number
+  growAfter: number
+  /** Ends of the extra connections in use, one after the other in each lane. */
+  readonly lanes: Promise<unknown>[]
+}
+
+/** Channels kept free on each connection for ending what runs there: 8 + 2 is OpenSSH's default for MaxSessions. */
+const SPARE_CHANNELS = 2
+/** Extra connections to one target at once; OpenSSH begins to drop unauthenticated ones at 10 (MaxStartups). */
+const EXTRA_LANES = 4
+/** Channels opened without a refusal after which one more is tried. */
+const RAISE_AFTER = 200
+/** Milliseconds without another attempt after one failed while other connections stand. */
+const GROW_PAUSE_MS = 1_000
+/** Seconds after which a call that found no room may come back. */
+const RETRY_AFTER = 5
+
+export function createSshPool(
+  context: WorkerContext<SshSettings>,
+  parts: PoolParts = { connect: connectSsh },
+): SshPool {
+  const { clock, log } = context
+  const groups = new Map<string, Group>()
+  const keys = new WeakMap<SshTarget | SshSettings, string>()
+  const byConnection = new WeakMap<SshConnection, Entry>()
+  const closing = new AbortController()
+  let total = 0
+
+  function keyOf<T extends SshTarget | SshSettings>(part: T, facts: (part: T) => unknown): string {
+    let key = keys.get(part)
+    if (key === undefined) {
+      key = JSON.stringify(facts(part))
+      keys.set(part, key)
+    }
+    return key
+  }
+
+  /** Calls share connections where everything that decides about a connection is the same. */
+  function groupOf(call: PoolCall): Group {
+    const trust = keyOf(call.settings, (settings) => [settings.host_key_policy, settings.known_hosts, settings.ciphers])
+    const key = keyOf(call.target, (target) => target) + trust
+    let group = groups.get(key)
+    if (group === undefined) {
+      group = newGroup(call)
+      groups.set(key, group)
+    }
+    group.call = call
+    return group
+  }
+
+  const limitOf = (group: Group) => Math.min(group.call.settings.max_channels_per_connection, group.learnt)
+
+  /** The least busy connection with room, the oldest of equals, so that one that is not needed falls idle. */
+  function free(group: Group): Entry | undefined {
+    const limit = limitOf(group)
+    let best: Entry | undefined
+    for (const entry of group.entries) {
+      if (entry.channels < limit && (best === undefined || entry.channels < best.channels)) best = entry
+    }
+    return best
+  }
+
+  function lease(group: Group, entry: Entry): Lease {
+    entry.channels += 1
+    let refusedBesideOthers = false
+    return {
+      connection: entry.connection,
+      shell: entry.shell,
+      async exec(line) {
+        try {
+          const channel = await entry.connection.exec(line)
+          channel.once('close', () => release(group, entry))
+          noteOpened(group)
+          return channel
+        } catch (error) {
+          entry.channels -= 1
+          if (error instanceof MhvError && error.code === 'MHV_SSH_CHANNEL_REFUSED') {
+            refusedBesideOthers = entry.channels > 0
+            group.learnt = Math.max(1, entry.channels)
+            group.opened = 0
+          } else if (error instanceof MhvError && error.code === 'MHV_SSH_SHELL_UNSUPPORTED') {
+            // ssh2 leaves the refused channel open and gives no handle to close it.
+            void entry.connection.close()
+          }
+          pump(group)
+          throw error
+        }
+      },
+      release() {
+        release(group, entry)
+      },
+      worthWaiting: () => refusedBesideOthers && entry.connection.alive(),
+    }
+  }
+
+  function noteOpened(group: Group): void {
+    if (group.learnt === Number.POSITIVE_INFINITY || ++group.opened < RAISE_AFTER) return
+    group.opened = 0
+    group.learnt += 1
+  }
+
+  function release(group: Group, entry: Entry): void {
+    entry.channels -= 1
+    if (entry.channels === 0) entry.idleSince = clock.monotonic()
+    if (group.waiters.length > 0) pump(group)
+  }
+
+  /** Gives free places to those who wait, and more connections to those who still do. */
+  function pump(group: Group): void {
+    while (group.waiters.length > 0) {
+      const entry = free(group)
+      if (entry === undefined) break
+      group.waiters.shift()?.give(entry)
+    }
+    grow(group)
+  }
+
+  function grow(group: Group): void {
+    if (group.waiters.length === 0 || group.connecting > 0) return
+    const { max_connections, max_connections_per_host } = group.call.settings
+    const stuck = group.entries.length === 0
+    if (group.entries.length >= max_connections_per_host) return
+    if (total >= max_connections) {
+      if (stuck) failAll(group, exhausted(`all ${max_connections} connections are in use by other targets`))
+      return
+    }
+    // One at a time: what the first finds out (a wrong key, a changed host) the others need not find out too.
+    if (stuck || clock.monotonic() >= group.growAfter) void open(group)
+  }
+
+  async function open(group: Group): Promise<void> {
+    group.connecting += 1
+    total += 1
+    try {
+      const { connection, shell } = await connectAndProbe(group.call, group.shell, closing.signal)
+      group.shell = shell
+      adopt(group, connection, shell)
+    } catch (error) {
+      total -= 1
+      if (group.entries.length === 0) failAll(group, error)
+      else pauseGrowth(group, error)
+    } finally {
+      group.connecting -= 1
+      pump(group)
+    }
+  }
+
+  function pauseGrowth(group: Group, error: unknown): void {
+    log.warn('another connection could not be made', { error: error instanceof Error ? error.message : '' })
+    group.growAfter = clock.monotonic() + GROW_PAUSE_MS
+    clock.after(GROW_PAUSE_MS, () => pump(group))
+  }
+
+  function adopt(group: Group, connection: SshConnection, shell: LoginShell): void {
+    const entry: Entry = { connection, shell, channels: 0, idleSince: clock.monotonic() }
+    group.entries.push(entry)
+    byConnection.set(connection, entry)
+    const cancelEviction = evictWhenIdle(group, entry)
+    connection.onLost(() => {
+      cancelEviction()
+      group.entries.splice(group.entries.indexOf(entry), 1)
+      total -= 1
+      pump(group)
+    })
+  }
+
+  /** Looks again when the time could be up, instead of setting a timer anew after every command. */
+  function evictWhenIdle(group: Group, entry: Entry): () => void {
+    let cancel: () => void
+    const look = () => {
+      const ttl = group.call.settings.connection_ttl * 1000
+      const idle = entry.channels > 0 ? 0 : clock.monotonic() - entry.idleSince
+      if (idle >= ttl) void entry.connection.close()
+      else cancel = clock.after(ttl - idle, look)
+    }
+    cancel = clock.after(group.call.settings.connection_ttl * 1000, look)
+    return () => cancel()
+  }
+
+  async function connectAndProbe(call: PoolCall, known: LoginShell | undefined, signal: AbortSignal) {
+    const started = clock.monotonic()
+    const { folder } = context
+    const connection = await parts.connect({ ...call, folder, clock, log }, signal)
+    if (known) return { connection, shell: known }
+    const timeoutMs = call.settings.connect_timeout * 1000
+    try {
+      const shell = await probeLoginShell(connection, clock, timeoutMs - (clock.monotonic() - started))
+      log.debug('the login shell of a target', { host: connection.endpoint, shell: shell.path, posix: shell.posix })
+      return { connection, shell }
+    } catch (error) {
+      void connection.close()
+      const late = error instanceof MhvError && error.code === 'MHV_SSH_CONNECT_TIMEOUT'
+      throw late ? connectTimeout(call.target, call.settings.connect_timeout, 'shell') : error
+    }
+  }
+
+  function wait(group: Group, call: PoolCall, again: boolean): Promise<Lease> {
+    return new Promise((resolve, reject) => {
+      const onAbort = () => {
+        group.waiters = group.waiters.filter((other) => other !== waiter)
+        reject(abortedWaiting(group, call))
+      }
+      const waiter: Waiter = {
+        give(entry) {
+          call.signal.removeEventListener('abort', onAbort)
+          resolve(lease(group, entry))
+        },
+        fail(error) {
+          call.signal.removeEventListener('abort', onAbort)
+          reject(error)
+        },
+      }
+      call.signal.addEventListener('abort', onAbort, { once: true })
+      if (again) group.waiters.unshift(waiter)
+      else group.waiters.push(waiter)
+      pump(group)
+    })
+  }
+
+  return {
+    acquire(call, again = false) {
+      if (closing.signal.aborted) throw closing.signal.reason
+      const group = groupOf(call)
+      if (call.signal.aborted) throw abortedWaiting(group, call)
+      const entry = again || group.waiters.length > 0 ? undefined : free(group)
+      if (entry !== undefined) return lease(group, entry)
+      return wait(group, call, again)
+    },
+    spare(connection) {
+      const entry = byConnection.get(connection)
+      const most = context.settings.max_channels_per_connection + SPARE_CHANNELS
+      if (entry === undefined || !connection.alive() || entry.channels >= most) return undefined
+      entry.channels += 1
+      return () => {
+        entry.channels -= 1
+        if (entry.channels === 0) entry.idleSince = clock.monotonic()
+      }
+    },
+    extra(call, timeoutMs, use) {
+      const { lanes, shell: known } = groupOf(call)
+      const until = clock.monotonic() + timeoutMs
+      const work = async () => {
+        const left = until - clock.monotonic()
+        if (left <= 0) throw connectTimeout(call.target, timeoutMs / 1000, 'tcp')
+        const settings = { ...call.settings, connect_timeout: left / 1000 }
+        const { connection, shell } = await connectAndProbe({ ...call, settings }, known, closing.signal)
+        return use(connection, shell).finally(() => connection.close())
+      }
+      if (lanes.length < EXTRA_LANES) lanes.push(Promise.resolve())
+      const turn = (lanes.shift() as Promise<unknown>).then(work)
+      lanes.push(turn.catch(() => undefined))
+      return turn
+    },
+    shellOf: (connection) => byConnection.get(connection)?.shell,
+    forgetShell(call) {
+      groupOf(call).shell = undefined
+    },
+    stats() {
+      const all = [...groups.values()]
+      return {
+        targets: all.length,
+        connections: all.reduce((sum, group) => sum + group.entries.length, 0),
+        connecting: all.reduce((sum, group) => sum + group.connecting, 0),
+        channels: all.reduce((sum, group) => sum + group.entries.reduce((n, entry) => n + entry.channels, 0), 0),
+        waiting: all.reduce((sum, group) => sum + group.waiters.length, 0),
+        native_crypto: nativeCrypto(),
+      }
+    },
+    async close() {
+      closing.abort(mhvError('MHV_SHUTTING_DOWN', 'the ssh worker is closing its connections'))
+      for (const group of groups.values()) failAll(group, closing.signal.reason)
+      const entries = [...groups.values()].flatMap((group) => group.entries)
+      await Promise.all(entries.map((entry) => entry.connection.close()))
+    },
+  }
+}
+
+function newGroup(call: PoolCall): Group {
+  return {
+    call,
+    entries: [],
+    connecting: 0,
+    waiters: [],
+    shell: undefined,
+    learnt: Number.POSITIVE_INFINITY,
+    opened: 0,
+    growAfter: 0,
+    lanes: [],
+  }
+}
+
+function failAll(group: Group, error: unknown): void {
+  for (const waiter of group.waiters.splice(0)) waiter.fail(error)
+}
+
+function exhausted(why: string): MhvError {
+  return mhvError('MHV_SSH_POOL_EXHAUSTED', why, { retryAfter: RETRY_AFTER })
+}
+
+/** The deadline or the cancellation came before anything was sent; the error says what was waited for. */
+function abortedWaiting(group: Group, { target, settings, signal }: PoolCall): MhvError {
+  const reason: unknown = signal.reason
+  if (!(reason instanceof MhvError) || reason.code !== 'MHV_RUN_TIMEOUT') {
+    return mhvError('MHV_RUN_CANCELLED_QUEUED', 'cancelled before the command was sent', { cause: reason })
+  }
+  if (group.entries.length === 0) {
+    return mhvError('MHV_SSH_CONNECT_TIMEOUT', `no connection to ${target.host} before the deadline of the run`)
+  }
+  return exhausted(`no free channel to ${target.host} before the deadline; max_connections_per_host is ${settings.max_connections_per_host}`)
+}
