@@ -1,5 +1,8 @@
 import type { Area } from './harness/area.ts'
 import { journal } from './journal.ts'
+import { mcp } from './mcp.ts'
+import { ssh } from './ssh.ts'
+import { start } from './start.ts'
 
 /** Everything that is measured, in the order in which it is. */
-export const AREAS: readonly Area[] = [journal]
+export const AREAS: readonly Area[] = [ssh, journal, mcp, start]

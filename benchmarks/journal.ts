@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { type Area, type BenchOptions, interleavingOf } from './harness/area.ts'
 import { withFolder } from './harness/folder.ts'
-import { interleave } from './harness/interleave.ts'
+import { interleave, ratePerSecond } from './harness/interleave.ts'
 import { type Peer, type Row, toRow } from './harness/row.ts'
 import { type Side, startSide } from './harness/side.ts'
 import { rounded } from './harness/stats.ts'
@@ -28,14 +28,14 @@ const sqlite = (values: readonly number[]): Peer => ({
 })
 
 async function rows(options: BenchOptions, { ours, peer, pragmas, rowBytes }: Sides): Promise<Row> {
-  const count = options.quick ? 1_600 : 16_000
-  const rate = ({ seconds }: { readonly seconds: number }) => count / seconds
+  const perTurn = options.quick ? 1_600 : 800
+  const turns = 20
   const values = await interleave(
     {
-      ours: async () => rate(await ours.call('rows', { count, writers: WRITERS })),
-      peer: async () => rate(await peer.call('rows', { count, perTransaction: WRITERS })),
+      ours: async () => (await ours.call('rows', { count: perTurn, writers: WRITERS })).seconds,
+      peer: async () => (await peer.call('rows', { count: perTurn, perTransaction: WRITERS })).seconds,
     },
-    interleavingOf(options, 'rows'),
+    interleavingOf(options, 'rows', turns),
   )
   return toRow(
     {
@@ -43,24 +43,24 @@ async function rows(options: BenchOptions, { ours, peer, pragmas, rowBytes }: Si
       title: 'rows that 16 concurrent writers commit through the store, beside one thread with 16 rows per transaction',
       unit: 'rows/s',
       better: 'higher',
-      ours: values.ours,
-      peer: sqlite(values.peer),
+      ours: ratePerSecond(values.ours, perTurn),
+      peer: sqlite(ratePerSecond(values.peer, perTurn)),
       goal: { of: 'ratio', is: '>=', limit: 0.8 },
-      settings: { writers: WRITERS, rows_per_transaction: WRITERS, rows_per_round: count, row_bytes: rowBytes, ...pragmas },
+      settings: { writers: WRITERS, rows_per_transaction: WRITERS, rows_per_turn: perTurn, row_bytes: rowBytes, ...pragmas },
     },
     options,
   )
 }
 
 async function runs(options: BenchOptions, { ours, peer, pragmas }: Sides): Promise<Row> {
-  const count = options.quick ? 800 : 8_000
-  const rate = ({ seconds }: { readonly seconds: number }) => count / seconds
+  const perTurn = options.quick ? 800 : 400
+  const turns = 20
   const values = await interleave(
     {
-      ours: async () => rate(await ours.call('runs', { count, writers: WRITERS })),
-      peer: async () => rate(await peer.call('runs', { count, perTransaction: WRITERS })),
+      ours: async () => (await ours.call('runs', { count: perTurn, writers: WRITERS })).seconds,
+      peer: async () => (await peer.call('runs', { count: perTurn, perTransaction: WRITERS })).seconds,
     },
-    interleavingOf(options, 'whole runs'),
+    interleavingOf(options, 'whole runs', turns),
   )
   return toRow(
     {
@@ -68,9 +68,9 @@ async function runs(options: BenchOptions, { ours, peer, pragmas }: Sides): Prom
       title: 'runs that 16 concurrent callers begin and finish, each waiting for both commits',
       unit: 'runs/s',
       better: 'higher',
-      ours: values.ours,
-      peer: sqlite(values.peer),
-      settings: { writers: WRITERS, runs_per_transaction: WRITERS, runs_per_round: count, events_per_run: 3, ...pragmas },
+      ours: ratePerSecond(values.ours, perTurn),
+      peer: sqlite(ratePerSecond(values.peer, perTurn)),
+      settings: { writers: WRITERS, runs_per_transaction: WRITERS, runs_per_turn: perTurn, events_per_run: 3, ...pragmas },
     },
     options,
   )
@@ -80,20 +80,18 @@ async function delay(options: BenchOptions, { ours }: Sides): Promise<Row> {
   const seconds = options.quick ? 0.5 : 4
   const longest: number[] = []
   const achieved: number[] = []
+  const idle = { perSecond: 0, seconds, resolution: RESOLUTION }
   const values = await interleave(
     {
-      ours: async (round) => {
-        const load = { perSecond: RUNS_PER_SECOND, seconds, resolution: RESOLUTION }
-        const { p99, max, seconds: took } = await ours.call('delay', load)
-        if (round >= 0) {
-          longest.push(max)
-          achieved.push((RUNS_PER_SECOND * seconds) / took)
-        }
+      ours: async () => {
+        const { p99, max, seconds: took } = await ours.call('delay', { ...idle, perSecond: RUNS_PER_SECOND })
+        longest.push(max)
+        achieved.push((RUNS_PER_SECOND * seconds) / took)
         return p99
       },
-      peer: async () => (await ours.call('delay', { perSecond: 0, seconds, resolution: RESOLUTION })).p99,
+      peer: async () => (await ours.call('delay', idle)).p99,
     },
-    interleavingOf(options, 'event loop'),
+    interleavingOf(options, 'event loop', 1),
   )
   return toRow(
     {
@@ -101,8 +99,8 @@ async function delay(options: BenchOptions, { ours }: Sides): Promise<Row> {
       title: 'event loop delay (p99) of the main thread while it journals 2,000 runs/s, beside the same thread at rest',
       unit: 'ms',
       better: 'lower',
-      ours: values.ours,
-      peer: { name: 'the same event loop, idle', version: `Node ${process.version}`, values: values.peer },
+      ours: values.ours.flat(),
+      peer: { name: 'the same event loop, idle', version: `Node ${process.version}`, values: values.peer.flat() },
       settings: {
         runs_per_second: RUNS_PER_SECOND,
         runs_per_second_achieved: rounded(Math.min(...achieved)),

@@ -1,5 +1,5 @@
 import type { Interleaving } from './interleave.ts'
-import { type Row, type RowSpec, toRow } from './row.ts'
+import type { Row } from './row.ts'
 
 export interface BenchOptions {
   readonly rounds: number
@@ -21,18 +21,13 @@ export interface Area {
   run(options: BenchOptions): Promise<readonly Row[]>
 }
 
-/** The interleaving of one row or more, telling people its rounds. One whole round is for warming up. */
-export function interleavingOf(options: BenchOptions, what: string): Interleaving {
+/** The interleaving of a row, telling people its rounds. One whole round is for warming up. */
+export function interleavingOf(options: BenchOptions, what: string, turns: number): Interleaving {
   const { rounds, quick, say } = options
-  const warmUp = quick ? 0 : 1
   return {
     rounds,
-    warmUp,
+    turns: quick ? 1 : turns,
+    warmUp: quick ? 0 : 1,
     onRound: (round) => say(round < 0 ? `  ${what}: warming up` : `  ${what}: round ${round + 1} of ${rounds}`),
   }
-}
-
-/** Makes a row under these options, and shows at once what came out. */
-export function report(options: BenchOptions, spec: RowSpec): Row {
-  return toRow(spec, options)
 }

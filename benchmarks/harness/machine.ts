@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { arch, availableParallelism, cpus, loadavg, release, tmpdir, totalmem } from 'node:os'
-import { sep } from 'node:path'
+import { join, sep } from 'node:path'
 
 const require = createRequire(import.meta.url)
 
@@ -49,8 +49,10 @@ function mountTable(): readonly string[] {
   }
 }
 
-export function ssh2Version(): string {
-  return String(require('ssh2/package.json').version)
+/** Version of an installed package. Its manifest is read as a file: not every package exports it. */
+export function packageVersion(name: string): string {
+  const manifest = join(import.meta.dirname, '../../node_modules', name, 'package.json')
+  return String(JSON.parse(readFileSync(manifest, 'utf8')).version)
 }
 
 /** Whether ssh2's own addon loaded in this Node; every side runs the same Node. */

@@ -3,10 +3,20 @@
  * the connection settings that the journal reports of itself, and the same bytes, encoded before the clock starts.
  */
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
+import { systemClock } from '../../src/core/clock.ts'
+import { newId } from '../../src/core/ids.ts'
 import { MIGRATIONS } from '../../src/store/migrations/index.ts'
-import { encodeEnd, encodeEvents, encodeRun, type Row } from '../../src/store/rows.ts'
-import { prepareChanges, type Statements } from '../../src/store/statements.ts'
-import type { NewRun } from '../../src/store/store.ts'
+import {
+  END_COLUMNS,
+  EVENT_CELLS,
+  encodeEnd,
+  encodeEvents,
+  encodeRun,
+  type Row,
+  RUN_COLUMNS,
+  type SqlValue,
+} from '../../src/store/rows.ts'
+import { first, prepareChanges, prepareRows, type Statements } from '../../src/store/statements.ts'
 import { closedLoop, type LoadResult } from '../harness/load.ts'
 import { serveSide } from '../harness/side.ts'
 import { BEGIN_EVENTS, END_EVENTS, SAMPLE_END, sampleRun } from '../sample-run.ts'
@@ -23,25 +33,73 @@ function transaction(work: () => void): void {
   commit.run()
 }
 
+/** A run as two commits write it: the row it begins with, the values that end it, and the events of each. */
+interface Pattern {
+  readonly begin: Row
+  readonly beginEvents: Row
+  readonly started_at: SqlValue
+  readonly end: Row
+  readonly endEvents: Row
+}
+
+let pattern: Pattern = {
+  begin: encodeRun(sampleRun()),
+  beginEvents: encodeEvents(BEGIN_EVENTS),
+  started_at: sampleRun().started_at,
+  end: encodeEnd(SAMPLE_END),
+  endEvents: encodeEvents(END_EVENTS),
+}
+
 function insertEvents(run: number | bigint, after: number, cells: Row): void {
-  for (let at = 0; at < cells.length; at += 3) {
-    sql.insertEvent.run(run, after + 1 + at / 3, cells[at] ?? null, cells[at + 1] ?? null, cells[at + 2] ?? null)
+  for (let at = 0; at < cells.length; at += EVENT_CELLS) {
+    const seq = after + 1 + at / EVENT_CELLS
+    sql.insertEvent.run(run, seq, cells[at] ?? null, cells[at + 1] ?? null, cells[at + 2] ?? null)
   }
 }
 
-const BEGIN = encodeEvents(BEGIN_EVENTS)
-const FINISH = encodeEvents(END_EVENTS)
-const END = encodeEnd(SAMPLE_END)
-
 function createRun(row: Row): number | bigint {
   const { lastInsertRowid } = sql.insertRun.run(...row)
-  insertEvents(lastInsertRowid, 0, BEGIN)
+  insertEvents(lastInsertRowid, 0, pattern.beginEvents)
   return lastInsertRowid
 }
 
-function finishRun(id: number | bigint, row: Row): void {
-  sql.updateRun.get('completed', row[15] ?? null, ...END, id)
-  insertEvents(id, BEGIN_EVENTS.length, FINISH)
+function finishRun(id: number | bigint): void {
+  sql.updateRun.get('completed', pattern.started_at, ...pattern.end, id)
+  insertEvents(id, pattern.beginEvents.length / EVENT_CELLS, pattern.endEvents)
+}
+
+const RUN_ID_AT = RUN_COLUMNS.indexOf('run_id')
+const STATUS_AT = RUN_COLUMNS.indexOf('status')
+const END_AT = RUN_COLUMNS.length - END_COLUMNS.length
+
+/** The last run of a journal, taken apart into what it was begun and what it was finished with. */
+function readPattern(path: string): Pattern {
+  const journal = new DatabaseSync(path, { readOnly: true })
+  const run = prepareRows(journal, `SELECT ${RUN_COLUMNS.join(', ')}, id FROM runs ORDER BY id DESC LIMIT 1`)
+  const row = first(run) ?? []
+  const events = prepareRows(journal, 'SELECT type, at, data FROM events WHERE run = ? ORDER BY seq')
+    .all(row.at(-1) ?? null)
+    .map((event) => event as unknown as Row)
+  journal.close()
+  const last = events.at(-1) ?? []
+  if (row[STATUS_AT] !== 'completed' || last[0] !== 'finished') throw new Error('the last run has not completed')
+  return {
+    begin: row.slice(0, RUN_COLUMNS.length).map((value, at) => beginValue(value, at)),
+    beginEvents: events.slice(0, -1).flat(),
+    started_at: row[STATUS_AT + 1] ?? null,
+    end: row.slice(END_AT, RUN_COLUMNS.length),
+    endEvents: last,
+  }
+}
+
+function beginValue(value: SqlValue, at: number): SqlValue {
+  if (at === STATUS_AT) return 'running'
+  return at >= END_AT ? null : value
+}
+
+/** Rows that runs begin with, each with an id of its own. */
+function beginRows(count: number): Row[] {
+  return Array.from({ length: count }, () => pattern.begin.with(RUN_ID_AT, newId(systemClock)))
 }
 
 /** Calls `work` for each group of `size`, and tells how long all of them took. */
@@ -49,10 +107,6 @@ function timed<T>(items: readonly T[], size: number, work: (group: readonly T[])
   const began = performance.now()
   for (let at = 0; at < items.length; at += size) work(items.slice(at, at + size))
   return { seconds: (performance.now() - began) / 1000 }
-}
-
-function encodedRuns(count: number, make: () => NewRun): Row[] {
-  return Array.from({ length: count }, () => encodeRun(make()))
 }
 
 const methods = {
@@ -69,7 +123,7 @@ const methods = {
     return Buffer.byteLength(encodeRun(sampleRun(SAMPLE_END)).join(''))
   },
   async rows({ count, perTransaction }: { count: number; perTransaction: number }): Promise<{ seconds: number }> {
-    const rows = encodedRuns(count, () => sampleRun(SAMPLE_END))
+    const rows = Array.from({ length: count }, () => encodeRun(sampleRun(SAMPLE_END)))
     return timed(rows, perTransaction, (group) => {
       transaction(() => {
         for (const row of group) sql.insertRun.run(...row)
@@ -78,27 +132,30 @@ const methods = {
   },
   /** Each run in two transactions, as it is journaled: one that begins it, one that ends it. */
   async runs({ count, perTransaction }: { count: number; perTransaction: number }): Promise<{ seconds: number }> {
-    const rows = encodedRuns(count, () => sampleRun())
+    const rows = beginRows(count)
     return timed(rows, perTransaction, (group) => {
       let ids: (number | bigint)[] = []
       transaction(() => {
         ids = group.map(createRun)
       })
       transaction(() => {
-        for (const [index, id] of ids.entries()) finishRun(id, group[index] as Row)
+        for (const id of ids) finishRun(id)
       })
     })
   },
+  /** From now on `runs` and `commits` write the bytes of the last run in that journal. */
+  async copyLast({ path }: { path: string }): Promise<void> {
+    pattern = readPattern(path)
+  },
   /** What the two commits of one run take, one run after the other. */
   commits({ count }: { count: number }): Promise<LoadResult> {
-    const rows = encodedRuns(count, () => sampleRun())
+    const rows = beginRows(count)
     return closedLoop({ count, concurrency: 1 }, async (index) => {
-      const row = rows[index] as Row
       let id: number | bigint = 0
       transaction(() => {
-        id = createRun(row)
+        id = createRun(rows[index] as Row)
       })
-      transaction(() => finishRun(id, row))
+      transaction(() => finishRun(id))
     })
   },
   async count(): Promise<number> {

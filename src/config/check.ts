@@ -105,8 +105,28 @@ function checkValue(schema: Schema, node: SourceNode, path: readonly string[], r
     }
   }
   if (before.found) return
-  const parsed = z.safeParse(schema, toPlain(node))
+  const parsed = z.safeParse(schema, plainFor(schema, node))
   if (!parsed.success) reportIssues(parsed.error.issues, schema, node, path, report)
+}
+
+/** The plain value, in which a section with nothing behind its key is an empty one. */
+export function plainFor(schema: Schema, node: SourceNode): unknown {
+  const inner = unwrap(schema)
+  if (node.kind === 'scalar') return node.value === null && inner instanceof z.ZodObject ? {} : node.value
+  if (node.kind === 'list') {
+    return inner instanceof z.ZodArray ? node.items.map((item) => plainFor(inner.element, item)) : toPlain(node)
+  }
+  const entries = [...node.entries].map(([key, entry]) => {
+    const field = valueSchema(inner, key)
+    return [key, field ? plainFor(field, entry.node) : toPlain(entry.node)]
+  })
+  return Object.fromEntries(entries)
+}
+
+/** The schema of a key's value in a map. */
+function valueSchema(map: Schema, key: string): Schema | undefined {
+  if (map instanceof z.ZodRecord) return map.valueType
+  return map instanceof z.ZodObject ? ownField(map, key) : undefined
 }
 
 function checkKey(
@@ -164,10 +184,7 @@ function schemaAt(schema: Schema, path: readonly PropertyKey[]): Schema | undefi
   let found: Schema | undefined = schema
   for (const step of path) {
     const inner: Schema | undefined = found && unwrap(found)
-    if (inner instanceof z.ZodObject) found = ownField(inner, String(step))
-    else if (inner instanceof z.ZodArray) found = inner.element
-    else if (inner instanceof z.ZodRecord) found = inner.valueType
-    else return undefined
+    found = inner instanceof z.ZodArray ? inner.element : inner && valueSchema(inner, String(step))
   }
   return found
 }

@@ -44,7 +44,7 @@ export function typeText(schema: JsonSchema): string {
     case 'string':
       return stringText(schema)
     case 'array':
-      return schema.items ? `a list of ${typeText(schema.items).replace(/^an? /, '')}` : 'a list'
+      return listText(schema.items)
     case 'object':
       return typeof schema.additionalProperties === 'object'
         ? `a map to ${typeText(schema.additionalProperties)}`
@@ -55,26 +55,34 @@ export function typeText(schema: JsonSchema): string {
 }
 
 function rangeText({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: JsonSchema): string {
-  const parts: string[] = []
   // zod bounds whole numbers by what a double holds exactly; that says nothing to a reader.
   const low = minimum === Number.MIN_SAFE_INTEGER ? undefined : minimum
   const high = maximum === Number.MAX_SAFE_INTEGER ? undefined : maximum
-  if (low !== undefined && high !== undefined) parts.push(`from ${low} to ${high}`)
-  else if (low !== undefined) parts.push(`of at least ${low}`)
-  else if (high !== undefined) parts.push(`of at most ${high}`)
+  if (low !== undefined && high !== undefined) return ` from ${low} to ${high}`
+  const parts: string[] = []
+  if (low !== undefined) parts.push(`of at least ${low}`)
   if (exclusiveMinimum !== undefined) parts.push(`above ${exclusiveMinimum}`)
   if (exclusiveMaximum !== undefined) parts.push(`below ${exclusiveMaximum}`)
+  if (high !== undefined) parts.push(`of at most ${high}`)
   return parts.length === 0 ? '' : ` ${parts.join(', ')}`
 }
+
+/** A pattern that only keeps control characters out says nothing that a reader would not expect. */
+const ANY_TEXT = /^\^\[\^(\\[0rn])+\][*+]\$$/
 
 function stringText({ minLength, maxLength, pattern, format }: JsonSchema): string {
   const parts: string[] = []
   if (format !== undefined && format !== 'regex') parts.push(`in the form ${format}`)
-  else if (pattern !== undefined) parts.push(`that matches ${pattern}`)
+  else if (pattern !== undefined && !ANY_TEXT.test(pattern)) parts.push(`that matches ${pattern}`)
   if (minLength === 1) parts.push('that is not empty')
   else if (minLength !== undefined && minLength > 1) parts.push(`of at least ${minLength} characters`)
   if (maxLength !== undefined) parts.push(`of at most ${maxLength} characters`)
   return `text${parts.length === 0 ? '' : ` ${parts.join(', ')}`}`
+}
+
+function listText(items: JsonSchema | undefined): string {
+  if (items?.enum) return `a list of any of ${items.enum.map(String).join(', ')}`
+  return items ? `a list of ${typeText(items).replace(/^an? /, '')}` : 'a list'
 }
 
 /** JSON types that a field takes, for reading a value from plain text. */

@@ -4,7 +4,7 @@ import { type MhvError, mhvError } from '../core/errors.ts'
 import type { Registry } from '../core/registry.ts'
 import { didYouMean, nearest } from '../core/suggest.ts'
 import type { AnyWorker } from '../core/worker.ts'
-import { type CheckReport, checkPartial, reportIssues, unknownKeyMessage } from './check.ts'
+import { type CheckReport, checkPartial, plainFor, reportIssues, unknownKeyMessage } from './check.ts'
 import { INVENTORY_FORMAT, inventorySchemas, TARGET_NAME } from './inventory-schema.ts'
 import { deepFreeze } from './layers.ts'
 import { type Problem, problemsError, shownKey, shownPath } from './problems.ts'
@@ -106,7 +106,7 @@ function readTargets(root: SourceMap, registry: Registry, problems: Problem[]): 
   const report = inventoryReport(problems)
   const version = checkVersion(root, INVENTORY_FORMAT, 'the inventory', 'MHV_INVENTORY_INVALID', true)
   if (version) problems.push(version)
-  if (version?.code === 'MHV_CONFIG_NEWER') return new Map()
+  if (version && root.entries.has('version')) return new Map()
 
   checkPartial(inventorySchemas(registry).file, root, [], report)
   if (problems.length > 0) return new Map()
@@ -200,7 +200,7 @@ function toBlock(name: string, worker: AnyWorker, layers: readonly SourceMap[], 
   const overrides = entries.get('overrides')
   entries.delete('overrides')
   const block: SourceMap = { kind: 'map', place, entries }
-  const parsed = z.safeParse(worker.target as z.ZodObject, toPlain(block))
+  const parsed = z.safeParse(worker.target as z.ZodObject, plainFor(worker.target, block))
   if (!parsed.success) reportIssues(parsed.error.issues, worker.target, block, ['targets', name, worker.name], report)
   return {
     address: parsed.data,

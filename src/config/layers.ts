@@ -2,7 +2,7 @@ import { isAbsolute, join } from 'node:path'
 import { z } from 'zod'
 import type { Registry } from '../core/registry.ts'
 import type { AnyWorker } from '../core/worker.ts'
-import { asSection, type CheckReport, checkPartial, reportIssues, unknownKeyMessage } from './check.ts'
+import { asSection, type CheckReport, checkPartial, plainFor, reportIssues, unknownKeyMessage } from './check.ts'
 import { environmentLayer, optionsLayer } from './env.ts'
 import { type Problem, shownPath, throwIfAny } from './problems.ts'
 import {
@@ -13,15 +13,7 @@ import {
   workerSettingsSchema,
 } from './schema.ts'
 import { isSeedSection, seedProblem } from './seed-keys.ts'
-import {
-  emptyMap,
-  fromJson,
-  mergeSources,
-  type SourceEntry,
-  type SourceMap,
-  type SourceNode,
-  toPlain,
-} from './source.ts'
+import { emptyMap, fromJson, mergeSources, type SourceEntry, type SourceMap, type SourceNode } from './source.ts'
 import { checkVersion, readYaml } from './yaml-source.ts'
 
 /** Lowest to highest: a higher layer wins. */
@@ -149,7 +141,7 @@ function mergedValues(schema: z.ZodObject, layers: readonly SettingsLayer[]): un
   const merged = layers.reduce<SourceNode>((lower, layer) => mergeSources(lower, layer.root), emptyMap(DECLARED))
   const problems: Problem[] = []
   const whole = withSections(schema, merged)
-  const parsed = z.safeParse(schema, toPlain(whole))
+  const parsed = z.safeParse(schema, plainFor(schema, whole))
   if (!parsed.success) reportIssues(parsed.error.issues, schema, whole, [], settingsReport(problems))
   throwIfAny(problems)
   return deepFreeze(parsed.data)
@@ -200,7 +192,7 @@ function mergedWorkerSettings(loaded: LoadedSettings, worker: AnyWorker, overrid
   const place = { file: 'overrides' }
   const layers = loaded.layers.flatMap((layer) => layer.root.entries.get(worker.name)?.node ?? [])
   const merged = [...layers, fromJson(overrides, place)].reduce(mergeSources, emptyMap(place) as SourceNode)
-  const parsed = z.safeParse(schema, toPlain(withSections(schema, merged)))
+  const parsed = z.safeParse(schema, plainFor(schema, withSections(schema, merged)))
   if (parsed.success) return deepFreeze(parsed.data)
   const problems: Problem[] = []
   reportIssues(parsed.error.issues, schema, merged, [worker.name], {

@@ -43,7 +43,10 @@ const file = (path: string, what: string) =>
     .describe(`${what}, relative to the instance folder`)
 
 const core = {
-  version: z.literal(SETTINGS_FORMAT).default(SETTINGS_FORMAT).describe('format of the settings file; files only'),
+  version: z
+    .literal(SETTINGS_FORMAT)
+    .default(SETTINGS_FORMAT)
+    .describe('format of the settings file; only a file can set it'),
   admission: admission(200, 2_000).prefault({}).describe('room for runs of all workers together'),
   runs: z
     .strictObject({
@@ -126,7 +129,7 @@ export function settingsSchema({ workers }: Workers): z.ZodObject {
   if (known) return known
   const sections = workers.map((worker) => {
     if (CORE_SECTIONS.includes(worker.name)) throw new Error(`a worker may not be called "${worker.name}"`)
-    return [worker.name, workerSettingsSchema(worker).prefault({}).describe(`settings of ${worker.title}`)] as const
+    return [worker.name, workerSettingsSchema(worker).prefault({}).describe(worker.title)] as const
   })
   const schema = z.strictObject({ ...core, ...Object.fromEntries(sections) })
   refuseNames(schema, [])

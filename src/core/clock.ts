@@ -12,7 +12,7 @@ export interface Clock {
   after(ms: number, callback: () => void): () => void
 }
 
-/** Longest delay of a Node timer; a longer one would fire at once. */
+/** Longest delay of a Node timer, in milliseconds; a longer one would fire at once, so it is waited for in steps. */
 const MAX_TIMER_MS = 2 ** 31 - 1
 
 export const systemClock: Clock = {
@@ -20,14 +20,20 @@ export const systemClock: Clock = {
   monotonic: () => performance.now(),
   async sleep(ms, signal) {
     try {
-      await delay(Math.min(ms, MAX_TIMER_MS), undefined, { signal })
+      let left = ms
+      for (; left > MAX_TIMER_MS; left -= MAX_TIMER_MS) await delay(MAX_TIMER_MS, undefined, { signal })
+      await delay(left, undefined, { signal })
     } catch (error) {
       throw signal?.aborted ? signal.reason : error
     }
   },
   after(ms, callback) {
-    const timer = setTimeout(callback, Math.min(Math.max(ms, 0), MAX_TIMER_MS))
-    timer.unref()
+    let timer: NodeJS.Timeout
+    const arm = (left: number) => {
+      const step = left > MAX_TIMER_MS ? () => arm(left - MAX_TIMER_MS) : callback
+      timer = setTimeout(step, Math.min(left, MAX_TIMER_MS)).unref()
+    }
+    arm(ms)
     return () => clearTimeout(timer)
   },
 }

@@ -64,8 +64,16 @@ export function fromWire(wire: WireError): MhvError {
 /** Whatever was thrown, as an error of the table; what has no code of its own is `MHV_INTERNAL`. */
 export function toMhvError(thrown: unknown): MhvError {
   if (thrown instanceof MhvError) return thrown
-  const message = thrown instanceof Error ? thrown.message : String(thrown)
-  return new MhvError('MHV_INTERNAL', message, { cause: thrown })
+  return new MhvError('MHV_INTERNAL', messageOf(thrown), { cause: thrown })
+}
+
+/** What is thrown may be anything, also what has no text (`Object.create(null)`) or throws when it is asked. */
+function messageOf(thrown: unknown): string {
+  try {
+    return String(thrown instanceof Error ? thrown.message : thrown)
+  } catch {
+    return 'something was thrown that has no text'
+  }
 }
 
 /** The `code` of a system error (`ENOENT`, `ECONNREFUSED`), or undefined. */

@@ -1,3 +1,5 @@
+import { brokenStart, incompleteEnd } from './utf8.ts'
+
 /** Keeps the first and the last bytes of a stream and counts what is between them. Memory: at most head + tail. */
 export interface HeadTail {
   /** Takes bytes; returns those that were kept as head (may be empty). The bytes are copied. */
@@ -6,56 +8,81 @@ export interface HeadTail {
   tail(): Uint8Array
   /** Bytes that are in neither. */
   dropped(): number
-  /** Both as text (invalid UTF-8 as U+FFFD); `gap` words the line between them when something is missing. */
+  /**
+   * Both as text (invalid UTF-8 as U+FFFD); `gap` words the line between them when something is missing. Characters
+   * that the cut goes through are left out and counted there.
+   */
   text(gap: (droppedBytes: number) => string): string
 }
 
 /** `head` and `tail` in bytes. With `keepHead: false` the head is only handed on by `push`, not kept. */
 export function createHeadTail(limits: { head: number; tail: number; keepHead?: boolean }): HeadTail {
-  const headPieces: Uint8Array[] = []
+  const kept = createRing(limits.keepHead === false ? 0 : limits.head)
+  const ring = createRing(limits.tail)
   let headBytes = 0
-  let ring: Uint8Array[] = []
-  let ringBytes = 0
   let dropped = 0
-
-  function pushTail(bytes: Uint8Array): void {
-    if (bytes.length >= limits.tail) {
-      dropped += ringBytes + bytes.length - limits.tail
-      ring = limits.tail === 0 ? [] : [Uint8Array.from(bytes.subarray(bytes.length - limits.tail))]
-      ringBytes = limits.tail
-      return
-    }
-    ring.push(Uint8Array.from(bytes))
-    ringBytes += bytes.length
-    while (ringBytes > limits.tail) {
-      const first = ring[0] as Uint8Array
-      const cut = Math.min(ringBytes - limits.tail, first.length)
-      if (cut === first.length) ring.shift()
-      else ring[0] = first.subarray(cut)
-      ringBytes -= cut
-      dropped += cut
-    }
-  }
-
-  const head = () => Buffer.concat(headPieces)
-  const tail = () => Buffer.concat(ring)
 
   return {
     push(bytes) {
-      const kept = Uint8Array.from(bytes.subarray(0, Math.max(0, limits.head - headBytes)))
-      if (kept.length > 0) {
-        headBytes += kept.length
-        if (limits.keepHead !== false) headPieces.push(kept)
-      }
-      if (kept.length < bytes.length) pushTail(bytes.subarray(kept.length))
-      return kept
+      const first = Uint8Array.from(bytes.subarray(0, Math.max(0, limits.head - headBytes)))
+      headBytes += first.length
+      if (limits.keepHead !== false) kept.push(first)
+      if (first.length < bytes.length) dropped += ring.push(bytes.subarray(first.length))
+      return first
     },
-    head,
-    tail,
+    head: kept.bytes,
+    tail: ring.bytes,
     dropped: () => dropped,
     text(gap) {
-      if (dropped === 0) return Buffer.concat([head(), tail()]).toString('utf8')
-      return `${head().toString('utf8')}${gap(dropped)}${tail().toString('utf8')}`
+      const [head, tail] = [kept.bytes(), ring.bytes()]
+      if (dropped === 0) return Buffer.concat([head, tail]).toString('utf8')
+      const before = head.subarray(0, head.length - incompleteEnd(head))
+      const after = tail.subarray(brokenStart(tail))
+      const missing = dropped + head.length - before.length + tail.length - after.length
+      return `${before.toString('utf8')}${gap(missing)}${after.toString('utf8')}`
+    },
+  }
+}
+
+/** Room that is taken at first, in bytes; it doubles up to the limit as it is needed. */
+const FIRST_ROOM = 4096
+
+/** The last `limit` bytes of what was pushed. One buffer, so that many small pieces cost no more than a few big ones. */
+function createRing(limit: number) {
+  let room = Buffer.alloc(0)
+  let start = 0
+  let length = 0
+
+  function bytes(): Buffer {
+    const end = start + length
+    if (end <= room.length) return Buffer.from(room.subarray(start, end))
+    return Buffer.concat([room.subarray(start), room.subarray(0, end - room.length)])
+  }
+
+  function makeRoom(needed: number): void {
+    if (needed <= room.length) return
+    const larger = Buffer.alloc(Math.min(limit, Math.max(needed, room.length * 2, FIRST_ROOM)))
+    bytes().copy(larger)
+    room = larger
+    start = 0
+  }
+
+  return {
+    bytes,
+    /** Returns how many bytes had to go to make room, old ones or the first of the new ones. */
+    push(piece: Uint8Array): number {
+      const fresh = piece.subarray(Math.max(0, piece.length - limit))
+      makeRoom(Math.min(limit, length + fresh.length))
+      const gone = Math.max(0, length + fresh.length - limit)
+      if (fresh.length > 0) {
+        start = (start + gone) % room.length
+        const at = (start + length - gone) % room.length
+        const upToEnd = fresh.subarray(0, room.length - at)
+        room.set(upToEnd, at)
+        room.set(fresh.subarray(upToEnd.length), 0)
+      }
+      length = length - gone + fresh.length
+      return gone + piece.length - fresh.length
     },
   }
 }

@@ -40,10 +40,7 @@ export function createRegistry(workers: readonly AnyWorker[]): Registry {
     worker(name) {
       const found = workersByName.get(name)
       if (found) return found
-      throw mhvError(
-        'MHV_WORKER_UNKNOWN',
-        `there is no worker "${name}"${didYouMean(name, [...workersByName.keys()])}`,
-      )
+      throw mhvError('MHV_WORKER_UNKNOWN', `there is no worker "${name}"${didYouMean(name, [...workersByName.keys()])}`)
     },
     operation(id) {
       const found = operationsById.get(id)

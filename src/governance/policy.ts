@@ -1,10 +1,11 @@
+import { createHash } from 'node:crypto'
 import type { Principal, ResolvedTarget, Tier } from '../core/context.ts'
 import type { Effect } from '../core/operation.ts'
 
 export const DECISIONS = ['allow', 'deny', 'approve'] as const
 export type Decision = (typeof DECISIONS)[number]
 
-/** One rule of a policy. An absent field matches everything; names are matched with `*` and `?`. */
+/** One rule of a policy. An absent field matches everything; names are matched with `*`, `?` and `\\`. */
 export interface PolicyRule {
   readonly id: string
   readonly decision: Decision
@@ -71,31 +72,80 @@ function matches(rule: PolicyRule, question: PolicyQuestion): boolean {
 }
 
 function anyGlob(patterns: readonly string[] | undefined, name: string): boolean {
-  return patterns === undefined || patterns.some((pattern) => glob(pattern).test(name))
+  return patterns === undefined || patterns.some((pattern) => matchesPattern(pattern, name))
 }
 
-const compiled = new Map<string, RegExp>()
-
-function glob(pattern: string): RegExp {
-  let found = compiled.get(pattern)
-  if (found === undefined) {
-    const source = pattern.replace(/[.+^${}()|[\]\\]/g, '\\$&').replace(/\*+/g, '.*').replace(/\?/g, '.')
-    found = new RegExp(`^${source}$`, 's')
-    compiled.set(pattern, found)
+/**
+ * `*` stands for any characters, also none, `?` for exactly one, and `\\` takes the special meaning from the character
+ * after it. Takes at most length x length steps, whatever the pattern: a policy must not be able to hold everybody up.
+ */
+export function matchesPattern(pattern: string, name: string): boolean {
+  let [p, n] = [0, 0]
+  /** Where to go on after the last `*`: it then takes one more character. */
+  let star: { after: number; from: number } | undefined
+  while (n < name.length) {
+    const [literal, step] = pattern[p] === '\\' && p + 1 < pattern.length ? [pattern[p + 1], 2] : [pattern[p], 1]
+    if (step === 1 && literal === '*') {
+      p += 1
+      star = { after: p, from: n }
+    } else if (step === 1 && literal === '?') {
+      p += 1
+      n += lengthOfCharacter(name, n)
+    } else if (literal === name[n]) {
+      p += step
+      n += 1
+    } else if (star !== undefined) {
+      star.from += 1
+      p = star.after
+      n = star.from
+    } else {
+      return false
+    }
   }
-  return found
+  while (pattern[p] === '*') p += 1
+  return p === pattern.length
+}
+
+/** In units of UTF-16: 2 for a character beyond the first plane. */
+function lengthOfCharacter(text: string, at: number): number {
+  return (text.codePointAt(at) ?? 0) > 0xffff ? 2 : 1
+}
+
+/** The pattern that matches this name and no other. */
+function patternOf(name: string): string {
+  return name.replace(/[\\*?]/g, '\\$&')
+}
+
+/** A text in double quotes, as YAML and JSON have it, with nothing in it that does not show. */
+function quoted(text: string): string {
+  return JSON.stringify(text).replace(/[^ \P{C}]|[^ \P{Z}]/gu, (character) =>
+    character
+      .split('')
+      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+      .join(''),
+  )
 }
 
 /** The rule that would allow exactly this question, as YAML to paste under `rules:`. */
 export function ruleToAdd(question: PolicyQuestion): string {
-  const quoted = (text: string) => JSON.stringify(text)
+  const { principal, worker, operation, effect, target } = question
   const lines = [
-    `  - id: allow-${question.operation.replace(/[^a-z0-9]+/gi, '-')}${question.target ? `-${question.target.name}` : ''}`,
+    `  - id: ${idOf(question)}`,
     '    decision: allow',
-    `    principals: [${quoted(question.principal.id)}]`,
-    `    operations: [${quoted(question.operation)}]`,
-    `    effects: [${question.effect}]`,
+    `    principals: [${quoted(patternOf(principal.id))}]`,
+    `    operations: [${quoted(patternOf(operation))}]`,
+    `    effects: [${effect}]`,
   ]
-  if (question.target) lines.push(`    targets: [${quoted(question.target.name)}]`)
+  // Control calls are asked for by the worker of the run that they are about.
+  if (!operation.startsWith(`${worker}.`)) lines.push(`    workers: [${quoted(patternOf(worker))}]`)
+  if (target) lines.push(`    targets: [${quoted(patternOf(target.name))}]`)
   return lines.join('\n')
+}
+
+/** Readable, and different for different questions: two rules of one id are refused. */
+function idOf({ principal, worker, operation, effect, target }: PolicyQuestion): string {
+  const words = ['allow', operation, target?.name ?? ''].map((word) => word.replace(/[^a-z0-9]+/gi, '-').slice(0, 60))
+  const whole = JSON.stringify([principal.id, worker, operation, effect, target?.name ?? null])
+  const digest = createHash('sha256').update(whole).digest('hex').slice(0, 8)
+  return [...words, digest].join('-').replace(/-+/g, '-')
 }

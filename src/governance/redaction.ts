@@ -72,7 +72,8 @@ function streamRedactor(secrets: () => readonly Buffer[]): StreamRedactor {
   function take(chunk: Uint8Array, last: boolean): Uint8Array {
     const known = secrets()
     if (known.length === 0 && held.length === 0) return chunk
-    const buffer = held.length === 0 ? Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength) : Buffer.concat([held, chunk])
+    const buffer =
+      held.length === 0 ? Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength) : Buffer.concat([held, chunk])
     const holdAt = last ? buffer.length : partialAt(buffer, known)
     const pieces: Uint8Array[] = []
     let at = 0

@@ -44,10 +44,7 @@ interface Level {
 }
 
 /** Limits of the process and of each worker together; a run needs room in both. First come first served by priority. */
-export function createAdmission(
-  process: AdmissionLimits,
-  ofWorker: (worker: string) => AdmissionLimits,
-): Admission {
+export function createAdmission(process: AdmissionLimits, ofWorker: (worker: string) => AdmissionLimits): Admission {
   const whole: Level = { name: 'admission', limits: process, running: 0, queued: 0 }
   const levels = new Map<string, Level>()
   const queues = new Map<Priority, Waiter[]>(PRIORITIES.map((priority) => [priority, []]))

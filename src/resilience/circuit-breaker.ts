@@ -73,7 +73,11 @@ export function createCircuitBreaker(name: string, limits: BreakerDefaults, cloc
         if (trial) trials -= 1
         act()
       }
-      return { success: () => tell(close), failure: () => tell(() => fail(trial)), neutral: () => tell(() => undefined) }
+      return {
+        success: () => tell(close),
+        failure: () => tell(() => fail(trial)),
+        neutral: () => tell(() => undefined),
+      }
     },
   }
 }
@@ -97,6 +101,8 @@ export function createCircuitBreakers(clock: Clock): CircuitBreakers {
       return breaker
     },
     open: () =>
-      [...breakers].map(([name, breaker]) => ({ name, state: breaker.state() })).filter((each) => each.state !== 'closed'),
+      [...breakers]
+        .map(([name, breaker]) => ({ name, state: breaker.state() }))
+        .filter((each) => each.state !== 'closed'),
   }
 }

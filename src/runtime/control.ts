@@ -9,9 +9,9 @@ import type { Policy } from '../governance/policy.ts'
 import type { Redactor } from '../governance/redaction.ts'
 import type { RunRecord, Store } from '../store/store.ts'
 import type { LiveRuns } from './live-runs.ts'
+import type { Environment, RuntimeParts } from './runtime.ts'
 import { toResult } from './to-result.ts'
 import { listWorkers, workerHealth, workerHealthSchema, workerListSchema } from './worker-calls.ts'
-import type { Environment, RuntimeParts } from './runtime.ts'
 
 /**
  * What a control call sees. `runtime` is null in a process that opened the journal read-only because it only looks, or
@@ -108,7 +108,12 @@ const runWait = control({
 /** How often a process that does not hold the instance looks into the journal, in milliseconds. */
 const POLL_MS = 200
 
-async function waitForRun(parts: ControlParts, run_id: string, seconds: number, signal: AbortSignal): Promise<RunRecord> {
+async function waitForRun(
+  parts: ControlParts,
+  run_id: string,
+  seconds: number,
+  signal: AbortSignal,
+): Promise<RunRecord> {
   const until = parts.clock.monotonic() + seconds * 1000
   for (;;) {
     const live = parts.live.get(run_id)
@@ -119,7 +124,10 @@ async function waitForRun(parts: ControlParts, run_id: string, seconds: number, 
       continue
     }
     const timer = new AbortController()
-    const left = parts.clock.sleep(Math.max(0, until - parts.clock.monotonic()), AbortSignal.any([signal, timer.signal]))
+    const left = parts.clock.sleep(
+      Math.max(0, until - parts.clock.monotonic()),
+      AbortSignal.any([signal, timer.signal]),
+    )
     const ended = await Promise.race([live.done, left.then(() => null)])
     timer.abort()
     left.catch(() => undefined)
@@ -139,7 +147,13 @@ const runOutput = control({
   input: z.object({
     run_id: runId,
     cursor: z.number().int().min(0).default(0).describe('0 for the beginning, then next_cursor of the answer before'),
-    max_bytes: z.number().int().min(1).max(MAX_OUTPUT_BYTES).default(64 * 1024).describe('most bytes of one answer'),
+    max_bytes: z
+      .number()
+      .int()
+      .min(1)
+      .max(MAX_OUTPUT_BYTES)
+      .default(64 * 1024)
+      .describe('most bytes of one answer'),
     encoding: z.enum(['utf8', 'base64']).default('utf8').describe('utf8 replaces what is not text by U+FFFD'),
   }),
   output: z.object({
@@ -235,7 +249,10 @@ const runList = control({
       ...(since === undefined ? {} : { since: Date.parse(since) }),
       ...(until === undefined ? {} : { until: Date.parse(until) }),
     })
-    return { runs: records.map(withoutOutput), next: records.length === limit ? (records.at(-1)?.run_id ?? null) : null }
+    return {
+      runs: records.map(withoutOutput),
+      next: records.length === limit ? (records.at(-1)?.run_id ?? null) : null,
+    }
   },
 })
 

@@ -54,7 +54,9 @@ export function createInvoker(parts: RuntimeParts): Invoker {
       closing = true
       const runs = parts.live.all()
       for (const run of runs) run.abort(mhvError('MHV_RUN_CANCELLED', 'Mahavishnu is stopping'))
-      const late = parts.clock.after(withinMs, () => givingUp.abort(mhvError('MHV_SHUTTING_DOWN', 'Mahavishnu is stopping')))
+      const late = parts.clock.after(withinMs, () =>
+        givingUp.abort(mhvError('MHV_SHUTTING_DOWN', 'Mahavishnu is stopping')),
+      )
       await Promise.race([
         Promise.all(runs.map((run) => run.done)),
         new Promise((resolve) => givingUp.signal.addEventListener('abort', resolve, { once: true })),
@@ -66,7 +68,10 @@ export function createInvoker(parts: RuntimeParts): Invoker {
 }
 
 /** Steps 1 to 3: parse, resolve the target, authorise. */
-async function accept(parts: RuntimeParts, request: InvokeRequest): Promise<{ call: ResolvedCall; answer: PolicyAnswer }> {
+async function accept(
+  parts: RuntimeParts,
+  request: InvokeRequest,
+): Promise<{ call: ResolvedCall; answer: PolicyAnswer }> {
   const call = resolveCall(parts.environment, parseCall(parts.registry, parts.redactor, request))
   const { operation, effect, principal, target } = call
   const question = { principal, worker: operation.worker.name, operation: operation.id, effect, target }
@@ -172,7 +177,12 @@ function endedRun(record: RunRecord): LiveRun {
 }
 
 /** Waits for the end as long as the call allows; then the handle, which is on disk before it is given out. */
-async function answerWithin(parts: RuntimeParts, live: LiveRun, call: ResolvedCall, request: InvokeRequest): Promise<WorkerResult> {
+async function answerWithin(
+  parts: RuntimeParts,
+  live: LiveRun,
+  call: ResolvedCall,
+  request: InvokeRequest,
+): Promise<WorkerResult> {
   const stopListening = request.onProgress ? live.onProgress(request.onProgress) : undefined
   const onAbort = () => live.abort(mhvError('MHV_RUN_CANCELLED', 'the caller cancelled or went away'))
   if (request.signal?.aborted) onAbort()

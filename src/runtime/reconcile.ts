@@ -20,7 +20,9 @@ export async function reconcile(store: Store, clock: Clock, log: Logger): Promis
       from: [run.status],
       to: end.status,
       end,
-      events: [{ type: 'reconciled', at: end.finished_at, data: { was: run.status, status, effect_certainty, error_code } }],
+      events: [
+        { type: 'reconciled', at: end.finished_at, data: { was: run.status, status, effect_certainty, error_code } },
+      ],
     })
     if (changed === null) continue
     log.warn('a run was cut off by the end of the process', { run_id: run.run_id, was: run.status, error_code })

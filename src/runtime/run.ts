@@ -117,12 +117,18 @@ function liveRun(journal: RunJournal, deadline: Deadline, done: Promise<RunRecor
 /** The journal did not take `running`: nothing acted. */
 function notStarted(error: unknown): MhvError {
   const known = toMhvError(error)
-  return known.spec.phase === 'before-effect' ? known : mhvError('MHV_JOURNAL_UNAVAILABLE', known.message, { cause: error })
+  return known.spec.phase === 'before-effect'
+    ? known
+    : mhvError('MHV_JOURNAL_UNAVAILABLE', known.message, { cause: error })
 }
 
 function finishedEvent(end: RunEnd) {
   const { status, effect_certainty, error_code, exit_code, attempts } = end
-  return { type: 'finished', at: end.finished_at, data: { status, effect_certainty, error_code, exit_code, attempts } } as const
+  return {
+    type: 'finished',
+    at: end.finished_at,
+    data: { status, effect_certainty, error_code, exit_code, attempts },
+  } as const
 }
 
 function measure(parts: RuntimeParts, record: RunRecord): void {

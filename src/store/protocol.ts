@@ -34,9 +34,11 @@ export type Change =
 export type ChangeOp = Change[0]
 export type ChangeOf<Op extends ChangeOp> = Extract<Change, readonly [Op, ...unknown[]]>
 
-/** What the writer answers, by change. A run that was created needs no row: the client has it. */
+/** What the writer answers, by change. A row lacks what the client has sent itself. */
 export interface Answers {
+  /** No row for `created`; HEAD_COLUMNS for `reopened`; RUN_COLUMNS for the others. */
   createRun: readonly [kind: CreateOutcome['kind'], run: Row | null, attempts_before: number]
+  /** HEAD_COLUMNS. */
   changeRun: Row | null
   appendEvents: null
   appendOutput: null

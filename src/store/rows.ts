@@ -43,8 +43,11 @@ export const END_COLUMNS = [
   'finished_at',
 ] as const
 
+/** Columns of a run without its end. */
+export const HEAD_COLUMNS = [...FACT_COLUMNS, 'status', 'started_at'] as const
+
 /** Columns of `runs` in the order of `encodeRun` and `decodeRun`. */
-export const RUN_COLUMNS = [...FACT_COLUMNS, 'status', 'started_at', ...END_COLUMNS] as const
+export const RUN_COLUMNS = [...HEAD_COLUMNS, ...END_COLUMNS] as const
 
 const NO_END: Row = END_COLUMNS.map(() => null)
 
@@ -164,7 +167,7 @@ function jsonAt(row: Row, index: number): unknown {
 }
 
 const STATUS_AT = FACT_COLUMNS.length
-const END_AT = STATUS_AT + 2
+const END_AT = HEAD_COLUMNS.length
 const FINISHED_AT = RUN_COLUMNS.length - 1
 
 function decodeEnd(row: Row): RunEnd | null {

@@ -1,9 +1,10 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
-import { END_COLUMNS, type Row, RUN_COLUMNS, type SqlValue } from './rows.ts'
+import { END_COLUMNS, HEAD_COLUMNS, type Row, RUN_COLUMNS, type SqlValue } from './rows.ts'
 
 /** The writer's statements, prepared once. */
 
 const COLUMNS = RUN_COLUMNS.join(', ')
+const HEAD = HEAD_COLUMNS.join(', ')
 const STATE = 'runs.id, runs.status, runs.effect_certainty, runs.started_at, runs.attempts'
 const ASSIGNMENTS = ['status', 'started_at', ...END_COLUMNS].map((column) => `${column} = ?`).join(', ')
 const SCOPE = 'k.principal = ? AND k.operation = ? AND k.target = ? AND k.key = ?'
@@ -31,8 +32,8 @@ function prepareRuns(db: DatabaseSync) {
     ),
     findRun: prepareRows(db, `SELECT ${STATE} FROM runs WHERE run_id = ?`),
     runRow: prepareRows(db, `SELECT ${COLUMNS} FROM runs WHERE id = ?`),
-    updateRun: prepareRows(db, `UPDATE runs SET ${ASSIGNMENTS} WHERE id = ? RETURNING ${COLUMNS}`),
-    reopenRun: prepareRows(db, `UPDATE runs SET ${ASSIGNMENTS}, deadline = ? WHERE id = ? RETURNING ${COLUMNS}`),
+    updateRun: prepareRows(db, `UPDATE runs SET ${ASSIGNMENTS} WHERE id = ? RETURNING ${HEAD}`),
+    reopenRun: prepareRows(db, `UPDATE runs SET ${ASSIGNMENTS}, deadline = ? WHERE id = ? RETURNING ${HEAD}`),
     lastEvent: prepareRows(db, 'SELECT max(seq) FROM events WHERE run = ?'),
     insertEvent: db.prepare('INSERT INTO events (run, seq, type, at, data) VALUES (?, ?, ?, ?, ?)'),
     lastChunk: prepareRows(db, 'SELECT max(seq) FROM output WHERE run = ?'),

@@ -11,6 +11,12 @@ export interface WriterLimits {
 
 export const WRITER_LIMITS: WriterLimits = { maxChanges: 4096, maxBytes: 16 * 1024 * 1024 }
 
+/**
+ * Answers passed on in one turn of the event loop. Their callers' next changes are on their way to the writer before
+ * the next few are passed on, so both threads work at once (measured: a sixth more rows per second than all at once).
+ */
+const ANSWERS_PER_TURN = 4
+
 export interface Encoded<Op extends ChangeOp = ChangeOp> {
   readonly change: ChangeOf<Op>
   /** Estimated size of the message. */
@@ -24,6 +30,8 @@ export interface Outlet {
   /** Whether answers are expected. */
   hold(busy: boolean): void
 }
+
+type Reply = Answers[ChangeOp] | Refusal
 
 interface Waiting {
   encode(): Encoded
@@ -42,7 +50,7 @@ export interface WriteQueue {
    */
   send<Op extends ChangeOp>(encode: () => Encoded<Op>): Promise<Answers[Op]>
   /** Takes the writer's answers to the oldest changes. */
-  settle(replies: readonly (Answers[ChangeOp] | Refusal)[]): void
+  settle(replies: readonly Reply[]): void
   /** Refuses everything that is on its way or waits. */
   fail(error: MhvError): void
   /** Fulfilled when nothing is on its way or waits. */
@@ -51,12 +59,14 @@ export interface WriteQueue {
   size(): { readonly changes: number; readonly bytes: number; readonly waiting: number }
 }
 
-/** Collects the changes of one turn of the event loop into one message, and bounds what is on its way. */
-const SPLIT = Number(process.env.SPLIT ?? 1e9)
-const SCHED = { i: setImmediate, n: process.nextTick, m: queueMicrotask }[process.env.SCHED ?? 'i']!
+/**
+ * Collects the changes of one turn of the event loop into one message, so into one transaction, and bounds what is on
+ * its way.
+ */
 export function createWriteQueue(outlet: Outlet, limits: WriterLimits): WriteQueue {
   const waiting = createFifo<Waiting>()
   const pending = createFifo<Pending>()
+  const arrived = createFifo<Reply>()
   const idlers: (() => void)[] = []
   let bytes = 0
   let changes: Change[] = []
@@ -73,7 +83,8 @@ export function createWriteQueue(outlet: Outlet, limits: WriterLimits): WriteQue
   function enqueue(call: Waiting): void {
     try {
       const encoded = call.encode()
-      if (changes.length === 0) SCHED(flush)
+      // After the microtasks: what the callers do next with their answers goes along.
+      if (changes.length === 0) process.nextTick(flush)
       if (pending.size() === 0) outlet.hold(true)
       changes.push(encoded.change)
       if (encoded.transfer !== undefined) transfer.push(...encoded.transfer)
@@ -99,6 +110,21 @@ export function createWriteQueue(outlet: Outlet, limits: WriterLimits): WriteQue
     for (const idler of idlers.splice(0)) idler()
   }
 
+  function passOne(): void {
+    const reply = arrived.shift()
+    const call = pending.shift()
+    if (reply === undefined || call === undefined) return
+    bytes -= call.bytes
+    if (isRefusal(reply)) call.reject(fromWire(reply.error))
+    else call.resolve(reply)
+  }
+
+  function passOn(): void {
+    for (let count = 0; count < ANSWERS_PER_TURN && arrived.size() > 0; count += 1) passOne()
+    if (arrived.size() > 0) setImmediate(passOn)
+    admit()
+  }
+
   return {
     send<Op extends ChangeOp>(encode: () => Encoded<Op>) {
       return new Promise<Answers[Op]>((resolve, reject) => {
@@ -108,16 +134,12 @@ export function createWriteQueue(outlet: Outlet, limits: WriterLimits): WriteQue
       })
     },
     settle(replies) {
-      if (replies.length > SPLIT) { for (let k = SPLIT; k < replies.length; k += SPLIT) { const part = replies.slice(k, k + SPLIT); setImmediate(() => this.settle(part)) } }
-      for (const reply of replies.slice(0, SPLIT)) {
-        const call = pending.shift()
-        bytes -= call?.bytes ?? 0
-        if (isRefusal(reply)) call?.reject(fromWire(reply.error))
-        else call?.resolve(reply)
-      }
-      admit()
+      const idle = arrived.size() === 0
+      for (const reply of replies) arrived.push(reply)
+      if (idle) passOn()
     },
     fail(error) {
+      while (arrived.size() > 0) passOne()
       changes = []
       transfer = []
       bytes = 0

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { ENVELOPE_NAMES } from '../core/operation.ts'
 import { envelopeSchema } from '../core/envelope.ts'
+import { ENVELOPE_NAMES } from '../core/operation.ts'
 import type { RegisteredOperation } from '../core/registry.ts'
 import { workerResultSchema } from '../core/result.ts'
 import type { ControlCall } from '../runtime/control.ts'
@@ -31,7 +31,9 @@ export function operationSchemas(operation: RegisteredOperation): CallSchemas {
   const shape = {
     ...(envelope.includes('target') ? { target: envelopeSchema.shape.target.nonoptional() } : {}),
     ...spec.input.shape,
-    ...Object.fromEntries(envelope.filter((name) => name !== 'target').map((name) => [name, envelopeSchema.shape[name]])),
+    ...Object.fromEntries(
+      envelope.filter((name) => name !== 'target').map((name) => [name, envelopeSchema.shape[name]]),
+    ),
   }
   return {
     input: publicSchema(z.strictObject(shape), 'input'),

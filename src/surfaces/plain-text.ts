@@ -4,7 +4,8 @@
  */
 
 /** ECMA-48: CSI, OSC/DCS/SOS/PM/APC strings up to their end, and two-byte escapes; then what is left of C0, DEL, C1. */
-const SEQUENCES = /\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|\x1b[ -/]*[0-~]?|\x9b[0-?]*[ -/]*[@-~]/g
+const SEQUENCES =
+  /\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|\x1b[ -/]*[0-~]?|\x9b[0-?]*[ -/]*[@-~]/g
 const CONTROLS = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]/g
 
 /** Without escape sequences and control characters; a lone carriage return, which would overwrite its line, ends it. */
@@ -14,7 +15,9 @@ export function plainText(text: string): string {
 
 /** The same on one line, for tables and messages. */
 export function plainLine(text: string): string {
-  return plainText(text).replace(/\s*\n\s*/g, ' ').trim()
+  return plainText(text)
+    .replace(/\s*\n\s*/g, ' ')
+    .trim()
 }
 
 /** The beginning and the end of a long text, with a line between them that counts what is missing. */

@@ -14,7 +14,9 @@ export interface RunMetrics {
     readonly attempts: number
   }): void
   /** Numbers of a worker since start, for `worker_health`. */
-  totals(worker: string): Promise<{ readonly runs: number; readonly refused: number; readonly by_status: Record<string, number> }>
+  totals(
+    worker: string,
+  ): Promise<{ readonly runs: number; readonly refused: number; readonly by_status: Record<string, number> }>
   readonly registry: Registry
 }
 

@@ -48,7 +48,12 @@ export async function attemptRun(parts: RuntimeParts, run: RunToAttempt): Promis
     if (!again || run.deadline.signal.aborted) return { attempts, error: failed }
 
     const waitMs = failed.retryAfter === undefined ? fullJitter(attempt) : failed.retryAfter * 1000
-    const data = { attempt: attempts, error_code: failed.code, error: parts.redactor.text(failed.message), wait_ms: waitMs }
+    const data = {
+      attempt: attempts,
+      error_code: failed.code,
+      error: parts.redactor.text(failed.message),
+      wait_ms: waitMs,
+    }
     run.note({ type: 'attempt_failed', at: parts.clock.now(), data })
     try {
       await parts.clock.sleep(waitMs, run.deadline.signal)

@@ -1,6 +1,15 @@
 import type { Clock } from '../../core/clock.ts'
 import { mhvError } from '../../core/errors.ts'
-import { decide, type Policy, type PolicyAnswer, type PolicyQuestion, ruleToAdd } from '../../governance/policy.ts'
+import {
+  decide,
+  NO_POLICY,
+  type Policy,
+  type PolicyAnswer,
+  type PolicyQuestion,
+  type PolicyRule,
+  ruleToAdd,
+} from '../../governance/policy.ts'
+import { POLICY_FORMAT } from '../../governance/policy-file.ts'
 import type { Store } from '../../store/store.ts'
 
 /** Step 3. What is not allowed goes to the audit trail and is refused with the rule that would allow it. */
@@ -31,23 +40,32 @@ export async function authorise(
 function refusal(policy: Policy, question: PolicyQuestion, { decision, rule }: PolicyAnswer) {
   const where = question.target ? ` on ${question.target.name} (tier ${question.target.tier})` : ''
   const what = `${question.principal.id} may not ${question.effect} with ${question.operation}${where}`
-  const file = policy.file ?? 'the policy file'
   const toAdd = ruleToAdd(question)
-  const details = { rule: rule?.id ?? null, policy: policy.name, rule_to_add: toAdd }
+  const options = {
+    details: { rule: rule?.id ?? null, policy: policy.name, rule_to_add: toAdd },
+    remedy: remedyFor(policy, decision === 'deny' ? rule : null, toAdd),
+  }
+  if (rule === null) {
+    const why = isAbsent(policy) ? 'there is no policy, so nothing is allowed' : 'no rule allows it'
+    return mhvError('MHV_POLICY_DENIED', `${what}: ${why}`, options)
+  }
+  const which = `rule "${rule.id}" of policy "${policy.name}"`
+  return decision === 'deny'
+    ? mhvError('MHV_POLICY_DENIED', `${what}: ${which} denies it`, options)
+    : mhvError('MHV_APPROVAL_REQUIRED', `${what} without an approval: ${which} asks for one`, options)
+}
 
-  if (rule !== null && decision === 'deny') {
-    return mhvError('MHV_POLICY_DENIED', `${what}: rule "${rule.id}" of policy "${policy.name}" denies it`, {
-      details,
-      remedy: `A deny wins over every allow: narrow or remove rule "${rule.id}" in ${file}, then add under "rules:"\n${toAdd}`,
-    })
+function isAbsent(policy: Policy): boolean {
+  return policy.rules === NO_POLICY.rules
+}
+
+function remedyFor(policy: Policy, denying: PolicyRule | null, toAdd: string): string {
+  const file = policy.file ?? 'the policy file'
+  if (denying !== null) {
+    return `A deny wins over every allow: narrow or remove rule "${denying.id}" in ${file}, then add under "rules:"\n${toAdd}`
   }
-  const remedy = `If it should be allowed, put this first under "rules:" in ${file}:\n${toAdd}`
-  if (rule !== null) {
-    return mhvError('MHV_APPROVAL_REQUIRED', `${what} without an approval: rule "${rule.id}" asks for one`, {
-      details,
-      remedy,
-    })
+  if (isAbsent(policy)) {
+    return `If it should be allowed, write a policy to ${file}:\nversion: ${POLICY_FORMAT}\nname: own\nrules:\n${toAdd}`
   }
-  const why = policy.rules.length === 0 ? 'there is no policy, so nothing is allowed' : 'no rule allows it'
-  return mhvError('MHV_POLICY_DENIED', `${what}: ${why}`, { details, remedy })
+  return `If it should be allowed, put this first under "rules:" in ${file}:\n${toAdd}`
 }

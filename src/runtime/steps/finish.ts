@@ -70,7 +70,8 @@ function failedEnd(
 /** Why it ended decides the status: a run that fails after its deadline timed out, whatever its last words were. */
 function failedStatus(error: MhvError, signal: AbortSignal): FinalStatus {
   const reason: unknown = signal.reason
-  const code = signal.aborted && typeof reason === 'object' && reason !== null && 'code' in reason ? reason.code : error.code
+  const code =
+    signal.aborted && typeof reason === 'object' && reason !== null && 'code' in reason ? reason.code : error.code
   if (code === 'MHV_RUN_TIMEOUT' || code === 'MHV_RUN_QUEUE_TIMEOUT') return 'timeout'
   if (code === 'MHV_RUN_CANCELLED' || code === 'MHV_RUN_CANCELLED_QUEUED') return 'cancelled'
   return 'failed'

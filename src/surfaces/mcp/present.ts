@@ -80,7 +80,10 @@ function outputLines(result: WorkerResult): string[] {
   ]
   const missing = cut || stdout.length > MAX_TEXT || stderr.length > MAX_TEXT
   if (!missing) return streams
-  return [...streams, `Not all output is shown: run_output ${JSON.stringify({ run_id: result.run_id })} reads what was kept.`]
+  return [
+    ...streams,
+    `Not all output is shown: run_output ${JSON.stringify({ run_id: result.run_id })} reads what was kept.`,
+  ]
 }
 
 function streamLines(title: string, text: string, target: string | null): string[] {

@@ -31,7 +31,12 @@ export function progressReports(mcpReq: ServerContext['mcpReq'], clock: Clock): 
   function send(progress: Progress): void {
     last = progress.progress > last ? progress.progress : last + STEP
     const { total, message } = progress
-    const params = { progressToken, progress: last, ...(total === undefined ? {} : { total: Math.max(total, last) }), message }
+    const params = {
+      progressToken,
+      progress: last,
+      ...(total === undefined ? {} : { total: Math.max(total, last) }),
+      message,
+    }
     // The client may be gone by now; its request is cancelled then, and that is enough.
     mcpReq.notify({ method: 'notifications/progress', params }).catch(() => undefined)
     scheduleBeat()

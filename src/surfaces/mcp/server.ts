@@ -1,4 +1,9 @@
-import { type CallToolResult, McpServer, type ServerContext, type StandardSchemaWithJSON } from '@modelcontextprotocol/server'
+import {
+  type CallToolResult,
+  McpServer,
+  type ServerContext,
+  type StandardSchemaWithJSON,
+} from '@modelcontextprotocol/server'
 import { type Clock, systemClock } from '../../core/clock.ts'
 import type { EnvelopeInput } from '../../core/envelope.ts'
 import { fromWire, type MhvError, toMhvError } from '../../core/errors.ts'

@@ -1,6 +1,6 @@
 import type { Readable, Writable } from 'node:stream'
 import type { Transport } from '@modelcontextprotocol/server'
-import { serveStdio, StdioServerTransport } from '@modelcontextprotocol/server/stdio'
+import { StdioServerTransport, serveStdio } from '@modelcontextprotocol/server/stdio'
 import type { Clock } from '../../core/clock.ts'
 import type { Registry } from '../../core/registry.ts'
 import type { InstanceOptions, Instances } from '../../runtime/instance.ts'

@@ -17,10 +17,18 @@ export interface SshConnection {
    * sent), MHV_SSH_CONNECTION_LOST (lost when it may have been), MHV_SSH_SHELL_UNSUPPORTED (the host runs no commands).
    */
   exec(line: string): Promise<ClientChannel>
+  /** The exit status of a channel, once it has come. */
+  exitOf(channel: ClientChannel): CommandExit | undefined
   /** Whether the connection broke while the channel could still have brought output. */
   wasCut(channel: ClientChannel): boolean
   /** Says goodbye and closes; does not wait for longer than a second. */
   close(): Promise<void>
+}
+
+/** As the host sent it: a code, or the signal that ended the process, without `SIG`. */
+export interface CommandExit {
+  readonly code: number | null
+  readonly signal: string | null
 }
 
 /** The parts of ssh2's channel that are in no type: https://github.com/mscdex/ssh2, lib/Channel.js. */
@@ -34,6 +42,7 @@ const CLOSE_MS = 1_000
 export function createConnection(client: Client, socket: Socket, endpoint: string): SshConnection {
   const channels = new Set<ClientChannel>()
   const cut = new WeakSet<ClientChannel>()
+  const exits = new WeakMap<ClientChannel, CommandExit>()
   const listeners: (() => void)[] = []
   let lost = false
   let why = 'the host closed it'
@@ -95,6 +104,10 @@ export function createConnection(client: Client, socket: Socket, endpoint: strin
         const onAnswer = (error: Error | undefined, channel: ClientChannel) => {
           if (error) return reject(execError(error))
           channels.add(channel)
+          // Here and now: a quick command's exit status is in the same packet, read before any promise goes on.
+          channel.on('exit', (code: number | null, signal?: string) => {
+            exits.set(channel, { code, signal: code === null ? (signal ?? 'unknown').replace(/^SIG/, '') : null })
+          })
           channel.once('close', () => channels.delete(channel))
           channel.on('error', ignore)
           channel.stderr.on('error', ignore)
@@ -107,6 +120,7 @@ export function createConnection(client: Client, socket: Socket, endpoint: strin
         }
       })
     },
+    exitOf: (channel) => exits.get(channel),
     wasCut: (channel) => cut.has(channel),
     close() {
       return new Promise((resolve) => {

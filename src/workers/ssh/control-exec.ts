@@ -51,15 +51,11 @@ function answerOf(channel: ClientChannel, connection: SshConnection): Promise<Co
   return new Promise((resolve, reject) => {
     const stdout = keep(channel)
     const stderr = keep(channel.stderr)
-    let exitCode: number | null = null
     let open = 2
-    channel.on('exit', (code: number | null) => {
-      exitCode = code
-    })
     const closed = () => {
       if (--open > 0) return
       if (connection.wasCut(channel)) reject(mhvError('MHV_SSH_CONNECTION_LOST', `${connection.endpoint} was lost`))
-      else resolve({ stdout: stdout(), stderr: stderr(), exit_code: exitCode })
+      else resolve({ stdout: stdout(), stderr: stderr(), exit_code: connection.exitOf(channel)?.code ?? null })
     }
     channel.once('close', closed)
     channel.stderr.once('close', closed)

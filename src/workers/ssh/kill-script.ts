@@ -25,10 +25,13 @@ export const KILL_REPORT = 'mahavishnu-end'
  * marker in its arguments (the shell itself) or the run id in its environment (what the shell has started).
  *
  * Answers, one fact a line: `session N`, `foreign` (a session with that id, without a sign of the run), `still PID
- * NAME`, `gone PID NAME` (it has the run id, but made itself another session, and is left alone), `done`.
+ * NAME`, `gone PID NAME` (it has the run id, but made itself another session, and is left alone), `blind` (no way to
+ * tell sessions apart), `done`.
  *
  * Processes are read from /proc: the name in `stat` stands in parentheses and may hold anything, spaces, parentheses
- * and line breaks too, so fields are counted from the last parenthesis (proc(5)). Without /proc, from `ps`.
+ * and line breaks too, so fields are counted from the last parenthesis (proc(5)). Without /proc, from `ps`, whose
+ * column of sessions is only used where it knows our own; process groups, which a shell without job control never
+ * changes, are the next best.
  */
 export function killScript({ session, marker, runId, grace, proc = '/proc' }: KillScriptFacts): string {
   const ticks = Math.max(0, Math.round(grace * 10))
@@ -48,7 +51,7 @@ facts() {
     set -- \${text##*\)}
     state=$1 parent=$2 sess=$4
   else
-    set -- $(ps -o stat= -o ppid= -o sess= -o comm= -p "$1")
+    set -- $(ps -o stat= -o ppid= -o $C= -o comm= -p "$1")
     [ $# -ge 3 ] || return 1
     state=$1 parent=$2 sess=$3
     shift 3
@@ -97,9 +100,11 @@ marked() {
 running() { [ -r "$P/self/environ" ] && holds "$1" environ "$V"; }
 leads() { facts "$1" && [ "$sess" = "$1" ] && [ "$1" != $$ ]; }
 find_session() {
-  for p in $(holding cmdline "$M"); do
-    if leads "$p"; then S=$p; return 0; fi
+  if [ -r "$P/self/stat" ]; then candidates=$(holding cmdline "$M"); else candidates=$(everyone); fi
+  for p in $candidates; do
+    if leads "$p" && marked "$p"; then S=$p; return 0; fi
   done
+  [ -r "$P/self/stat" ] || return 0
   for p in $(holding environ "$V"); do
     if leads "$p" && facts "$parent"; then
       case $name in sshd*|dropbear*) S=$p; return 0;; esac
@@ -109,6 +114,11 @@ find_session() {
 rest() { if sleep 0.1; then tick=1; else sleep 1; tick=10; fi; }
 grep=
 if printf 'a\000b\n' | grep -q -F -e b; then grep=1; fi
+C=sess
+if [ ! -r "$P/self/stat" ]; then
+  [ "$(ps -o sess= -p $$ | tr -d ' ')" = $$ ] || C=pgid
+  if [ "$(ps -o $C= -p $$ | tr -d ' ')" != $$ ]; then say blind; exit 0; fi
+fi
 [ -n "$S" ] || find_session
 [ -z "$S" ] || say session "$S"
 members

@@ -29,6 +29,8 @@ export interface Lease {
 }
 
 export interface SshPool extends WorkerConnection {
+  /** Settings and secrets of the worker, for calls that bring none of their own. */
+  readonly defaults: Pick<PoolCall, 'settings' | 'secrets'>
   /**
    * Waits for a place, first come first served; `again` goes to the front. Nothing is sent before it resolves, so every
    * error is one before any effect: those of `connectSsh`, MHV_SSH_SHELL_UNSUPPORTED, MHV_SSH_POOL_EXHAUSTED,
@@ -293,6 +295,7 @@ export function createSshPool(
   }
 
   return {
+    defaults: { settings: context.settings, secrets: context.secrets },
     acquire(call, again = false) {
       if (closing.signal.aborted) throw closing.signal.reason
       const group = groupOf(call)

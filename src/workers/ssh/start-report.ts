@@ -30,7 +30,7 @@ const NOTHING = Buffer.alloc(0)
 
 export function createStartScanner(marker: string, onReport?: (report: StartReport) => void): StartScanner {
   const needle = Buffer.from(`${marker} `)
-  let held = NOTHING
+  let held: Buffer = NOTHING
   let searched = 0
   let report: StartReport | undefined
   let searching = true

@@ -1,0 +1,179 @@
+/** `ssh.execute` on its whole path, beside what it is made of and beside the client that everybody has. */
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { type Area, type BenchOptions, interleavingOf } from './harness/area.ts'
+import { withFolder } from './harness/folder.ts'
+import { journalOf, makeInstanceFolder, sshTargetOf } from './harness/instance-folder.ts'
+import { interleave, ratePerSecond } from './harness/interleave.ts'
+import { hasNativeCiphers, machineFacts, packageVersion } from './harness/machine.ts'
+import { type Row, toRow } from './harness/row.ts'
+import { type Side, startSide } from './harness/side.ts'
+import { type BenchSshd, CIPHER, sshdMissing, startSshd } from './harness/sshd.ts'
+import { median } from './harness/stats.ts'
+import { startOpensshControl } from './peers/openssh-control.ts'
+import type { CommandLoad, RawSsh2 } from './peers/raw-ssh2.ts'
+import type { InstanceSide } from './sides/instance.ts'
+
+const COMMAND = { command: 'echo x', expected: 'x\n' }
+
+interface Sides {
+  readonly ours: Side<InstanceSide>
+  readonly peer: Side<RawSsh2>
+  readonly sshd: BenchSshd
+  readonly folder: string
+  /** Commands that ours has run, for the comparison with its journal. */
+  ran: number
+}
+
+/** Runs commands on our side; milliseconds or seconds as `LoadResult` has them. */
+async function runOurs(sides: Sides, count: number, concurrency: number) {
+  sides.ran += count
+  return sides.ours.call('load', { ...COMMAND, count, concurrency })
+}
+
+/**
+ * Lets our pool open what it wants for so many commands at once, and gives the peer as many connections. From then on
+ * neither side opens another one.
+ */
+async function sameConnections(sides: Sides, concurrency: number): Promise<number> {
+  await runOurs(sides, 20 * concurrency, concurrency)
+  const connections = await sides.ours.call('connections', undefined)
+  const { host, port, user, identityFile } = sides.sshd
+  await sides.peer.call('open', { host, port, user, identityFile, cipher: CIPHER, count: connections })
+  return connections
+}
+
+async function assertSameStill({ ours }: Sides, connections: number): Promise<void> {
+  const now = await ours.call('connections', undefined)
+  if (now !== connections) throw new Error(`our side had ${connections} connections and now has ${now}`)
+}
+
+function settingsOf({ sshd }: Sides, connections: number, load: Partial<CommandLoad>) {
+  const native = hasNativeCiphers()
+  return { ...load, connections, native, ...sshd.settings, journal: 'SQLite, WAL, synchronous=FULL', policy: 'agent-safe' }
+}
+
+/** Commands per second; at 10 concurrent beside OpenSSH as well, in the same rounds. */
+async function throughput(options: BenchOptions, sides: Sides, concurrency: number): Promise<Row[]> {
+  const connections = await sameConnections(sides, concurrency)
+  const count = options.quick ? 100 : 300
+  const load = { ...COMMAND, count, concurrency }
+  const withOpenssh = concurrency === 10
+  const openssh = withOpenssh ? await startOpensshControl(sides.sshd, sides.folder, connections) : undefined
+  const measures = {
+    ours: async () => (await runOurs(sides, count, concurrency)).seconds,
+    peer: async () => (await sides.peer.call('load', load)).seconds,
+  }
+  const opensshCount = Math.ceil(count / 3)
+  const third = openssh ? { openssh: () => openssh.load(opensshCount, concurrency) } : {}
+  const values: Record<string, number[][]> = await interleave(
+    { ...measures, ...third },
+    interleavingOf(options, `${concurrency} at once`, 3),
+  ).finally(() => openssh?.close())
+  await assertSameStill(sides, connections)
+
+  const common = { unit: 'commands/s', better: 'higher', ours: ratePerSecond(values.ours ?? [], count) } as const
+  const settings = settingsOf(sides, connections, { command: COMMAND.command, concurrency, count })
+  const rows: Row[] = [
+    toRow(
+      {
+        ...common,
+        name: `ssh.execute.rate.${concurrency}`,
+        title: `commands per second, ${concurrency} at once, through the whole path, beside raw ssh2`,
+        peer: { name: 'raw ssh2', version: packageVersion('ssh2'), values: ratePerSecond(values.peer ?? [], count) },
+        goal: { of: 'ratio', is: '>=', limit: 0.8 },
+        settings,
+      },
+      options,
+    ),
+  ]
+  if (values.openssh !== undefined) {
+    rows.push(
+      toRow(
+        {
+          ...common,
+          name: `ssh.execute.openssh.${concurrency}`,
+          title: `commands per second, ${concurrency} at once, beside OpenSSH's client over kept connections`,
+          peer: {
+            name: 'ssh with ControlMaster',
+            version: machineFacts().openssh.client ?? 'unknown',
+            values: ratePerSecond(values.openssh, opensshCount),
+          },
+          goal: { of: 'ratio', is: '>=', limit: 3 },
+          settings,
+        },
+        options,
+      ),
+    )
+  }
+  return rows
+}
+
+async function latency(options: BenchOptions, sides: Sides): Promise<Row> {
+  const connections = await sameConnections(sides, 1)
+  const count = options.quick ? 30 : 50
+  const values = await interleave(
+    {
+      ours: async () => (await runOurs(sides, count, 1)).p50,
+      peer: async () => (await sides.peer.call('load', { ...COMMAND, count, concurrency: 1 })).p50,
+    },
+    interleavingOf(options, 'one at a time', 5),
+  )
+  await assertSameStill(sides, connections)
+  return toRow(
+    {
+      name: 'ssh.execute.p50.1',
+      title: 'latency (p50) of one command after the other through the whole path, beside raw ssh2',
+      unit: 'ms',
+      better: 'lower',
+      ours: values.ours.map(median),
+      peer: { name: 'raw ssh2', version: packageVersion('ssh2'), values: values.peer.map(median) },
+      goal: { of: 'difference', is: '<=', limit: 1 },
+      settings: settingsOf(sides, connections, { command: COMMAND.command, concurrency: 1, count }),
+    },
+    options,
+  )
+}
+
+/** Every command that was answered must be in the journal: otherwise it was not the whole path that was measured. */
+function checkJournal(instance: string, ran: number): void {
+  const db = new DatabaseSync(journalOf(instance), { readOnly: true })
+  const row = db.prepare("SELECT count(*) AS n FROM runs WHERE status = 'completed'").get()
+  db.close()
+  if (row?.n !== ran) throw new Error(`${ran} commands were answered, and ${row?.n} are in the journal as completed`)
+}
+
+async function measureAll(options: BenchOptions, sides: Sides): Promise<readonly Row[]> {
+  // From few connections to many: the pool closes none for minutes.
+  const single = await latency(options, sides)
+  const ten = await throughput(options, sides, 10)
+  const fifty = await throughput(options, sides, 50)
+  return [single, ...ten, ...fifty]
+}
+
+export const ssh: Area = {
+  name: 'ssh',
+  summary: 'ssh.execute on its whole path, beside raw ssh2 and OpenSSH with ControlMaster',
+  missing: sshdMissing,
+  run: (options) =>
+    withFolder('ssh', async (folder) => {
+      const sshd = await startSshd(folder)
+      const instance = join(folder, 'instance')
+      mkdirSync(instance)
+      makeInstanceFolder(instance, { target: { ssh: sshTargetOf(sshd) } })
+      const ours = await startSide<InstanceSide>(new URL('./sides/instance.ts', import.meta.url), options)
+      const peer = await startSide<RawSsh2>(new URL('./peers/raw-ssh2.ts', import.meta.url))
+      const sides: Sides = { ours, peer, sshd, folder, ran: 0 }
+      try {
+        await ours.call('open', { folder: instance })
+        const rows = await measureAll(options, sides)
+        await ours.end()
+        checkJournal(instance, sides.ran)
+        return rows
+      } finally {
+        await Promise.all([ours.end(), peer.end()])
+        await sshd.close()
+      }
+    }),
+}

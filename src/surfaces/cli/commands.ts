@@ -1,0 +1,58 @@
+import type { SettingExplanation, ShownSetting } from '../../config/explain.ts'
+import type { WireError } from '../../core/errors.ts'
+import type { RegisteredOperation, Registry } from '../../core/registry.ts'
+import type { ControlCall } from '../../runtime/control.ts'
+import type { InstanceOptions, Instances } from '../../runtime/instance.ts'
+import type { Doctor } from './doctor.ts'
+
+/** What the command line is a surface of; the composition root has all of it. */
+export interface CliApp {
+  readonly registry: Registry
+  readonly instances: Instances
+  readonly doctor: Doctor
+  readonly config: ConfigCalls
+}
+
+/** Where an instance is looked for, and the settings of the command line. */
+export type InstancePlace = Pick<InstanceOptions, 'folder' | 'set'>
+
+/** Questions about the configuration. None of them needs the lock. */
+export interface ConfigCalls {
+  /** Checks settings, inventory and policy; resolves also where something is wrong with them. */
+  validate(place: InstancePlace): Promise<ConfigReport>
+  /** Throws MHV_CONFIG_KEY_UNKNOWN, and what is wrong with a layer. */
+  explain(place: InstancePlace, key: string): Promise<SettingExplanation>
+  show(place: InstancePlace): Promise<readonly ShownSetting[]>
+  /** JSON Schema of the settings file. */
+  schema(): Promise<Readonly<Record<string, unknown>>>
+}
+
+export interface ConfigReport {
+  /** Every file that was looked at, lowest layer first. */
+  readonly files: readonly { readonly what: string; readonly file: string; readonly present: boolean }[]
+  /** One for each part that cannot be used; `details.problems` may list more than its message says. */
+  readonly problems: readonly WireError[]
+}
+
+/** Options that every command has. */
+export interface GlobalOptions {
+  readonly place: InstancePlace
+  readonly json: boolean
+  readonly quiet: boolean
+}
+
+/** What a command line asks for, taken apart and not yet done. */
+export type Invocation = { readonly globals: GlobalOptions } & (
+  | {
+      readonly kind: 'operation'
+      readonly operation: RegisteredOperation
+      readonly input: Readonly<Record<string, unknown>>
+      readonly envelope: Readonly<Record<string, unknown>>
+      /** The field that standard input is to fill. */
+      readonly stdin: string | null
+    }
+  | { readonly kind: 'control'; readonly control: ControlCall; readonly input: Readonly<Record<string, unknown>> }
+  | { readonly kind: 'doctor' | 'mcp' }
+  | { readonly kind: 'config'; readonly verb: 'validate' | 'show' | 'schema' }
+  | { readonly kind: 'config'; readonly verb: 'explain'; readonly key: string }
+)

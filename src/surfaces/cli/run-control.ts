@@ -1,0 +1,93 @@
+import { EXIT } from '../../core/error-table.ts'
+import { toMhvError } from '../../core/errors.ts'
+import { RESULT_FORMAT, type WorkerResult } from '../../core/result.ts'
+import type { Instance } from '../../runtime/instance.ts'
+import type { Invocation } from './commands.ts'
+import { endingOf } from './failure.ts'
+import { type Session, withInstance } from './session.ts'
+import { healthText, runsText, runText, runWithEventsText, workersText } from './show.ts'
+
+type Call = Extract<Invocation, { kind: 'control' }>
+type Answer = Record<string, unknown>
+
+/** Makes a control call and shows its answer. Resolves with the exit code. */
+export async function runControl(session: Session, { control, input }: Call): Promise<number> {
+  const how = control.needsRuntime ? 'open' : 'read'
+  try {
+    return await withInstance(session, how, control.cli.join(' '), async (instance) => {
+      const ask = (given: Readonly<Record<string, unknown>>) => askOnce(session, instance, control.name, given)
+      if (control.name === 'run_output' && !session.globals.json) return showWholeOutput(session, input, ask)
+      const answer = await ask(input)
+      if (session.globals.json) session.out.document({ ...answer, metadata: { format: RESULT_FORMAT } })
+      else session.out.say(answerText(control.name, answer, session.out.columns))
+      return exitOfAnswer(control.name, answer)
+    })
+  } catch (error) {
+    if (!session.interrupt.aborted || toMhvError(error).message !== 'interrupted') throw error
+    session.out.complain('interrupted')
+    return EXIT.cancelled
+  }
+}
+
+function askOnce({ interrupt }: Session, instance: Instance, name: string, input: unknown): Promise<Answer> {
+  return instance.control({ name, input, principal: instance.principal, signal: interrupt })
+}
+
+function answerText(name: string, answer: Answer, width: number | null): string {
+  switch (name) {
+    case 'run_list':
+      return runsText(answer as Parameters<typeof runsText>[0], width)
+    case 'run_get':
+      return runWithEventsText(answer)
+    case 'run_wait':
+    case 'run_cancel':
+      return runText(answer.run as WorkerResult)
+    case 'worker_list':
+      return workersText(answer, width)
+    case 'worker_health':
+      return healthText(answer)
+    default:
+      return JSON.stringify(answer, null, 2)
+  }
+}
+
+/** Who waits for a run wants to know how it ended, as if it had been run here. */
+function exitOfAnswer(name: string, answer: Answer): number {
+  if (name === 'run_wait') return endingOf(answer.run as WorkerResult).exit
+  if (name === 'run_cancel') return answer.ended === true ? EXIT.ok : EXIT.timeout
+  const ping = answer.ping as { healthy: boolean } | null | undefined
+  return ping?.healthy === false ? EXIT.network : EXIT.ok
+}
+
+interface OutputPage {
+  readonly chunks: readonly {
+    readonly stream: 'stdout' | 'stderr'
+    readonly text: string
+    readonly gap_bytes: number
+  }[]
+  readonly next_cursor: number
+  readonly ended: boolean
+}
+
+/** Page by page to the end of what there is, each stream to its own, byte by byte as it came. */
+async function showWholeOutput(
+  { out }: Session,
+  input: Readonly<Record<string, unknown>>,
+  ask: (input: Readonly<Record<string, unknown>>) => Promise<Answer>,
+): Promise<number> {
+  let cursor = input.cursor
+  let page: OutputPage
+  do {
+    page = (await ask({ ...input, cursor, encoding: 'base64' })) as unknown as OutputPage
+    for (const { stream, text, gap_bytes } of page.chunks) {
+      if (gap_bytes > 0) out.note(`[${gap_bytes} bytes of ${stream} were not kept here]`)
+      const bytes = Buffer.from(text, 'base64')
+      if (stream === 'stdout') out.data(bytes)
+      else out.errorData(bytes)
+    }
+    cursor = page.next_cursor
+    await out.flush()
+  } while (!page.ended && page.chunks.length > 0 && input.max_bytes === undefined && out.isOpen())
+  if (!page.ended) out.note(`there may be more later: --cursor ${page.next_cursor}`)
+  return EXIT.ok
+}

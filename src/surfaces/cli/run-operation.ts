@@ -1,0 +1,150 @@
+import type { Readable } from 'node:stream'
+import type { Progress } from '../../core/context.ts'
+import type { EnvelopeInput } from '../../core/envelope.ts'
+import { mhvError } from '../../core/errors.ts'
+import { isFinal, type WorkerResult } from '../../core/result.ts'
+import type { Instance } from '../../runtime/instance.ts'
+import { operationName } from '../names.ts'
+import { CERTAINTY_TEXT, durationText, outcomeOf, subjectOf } from '../outcome.ts'
+import { plainLine } from '../plain-text.ts'
+import type { Invocation } from './commands.ts'
+import { endingOf, errorOfResult, errorText } from './failure.ts'
+import type { CliOutput } from './output.ts'
+import { type Session, withInstance } from './session.ts'
+
+type Call = Extract<Invocation, { kind: 'operation' }>
+
+/** Longer than any deadline: the run lives in this process, so there is nothing to go away for. */
+const UNTIL_ITS_END = 100_000
+
+/** Runs an operation and shows how it ended. Resolves with the exit code. */
+export async function runOperation(session: Session, call: Call): Promise<number> {
+  const { out } = session
+  const input = call.stdin === null ? call.input : { ...call.input, [call.stdin]: await readAll(session.io.stdin) }
+  const doing = [...operationName(call.operation).cli, call.envelope.target ?? ''].join(' ').trimEnd()
+  const result = await withInstance(session, 'open', doing, async (instance) => {
+    if (session.interrupt.aborted) throw mhvError('MHV_RUN_CANCELLED_QUEUED', 'interrupted before it began')
+    const stopTelling = tellOfInterrupt(session)
+    const ticker = showProgress(out, call.operation.id)
+    try {
+      return await invokeToEnd(session, instance, { ...call, input }, ticker.report)
+    } finally {
+      ticker.stop()
+      stopTelling()
+    }
+  })
+  if (session.globals.json) out.document(result)
+  else showOutput(out, result)
+  return showEnding(out, result)
+}
+
+async function invokeToEnd(
+  session: Session,
+  instance: Instance,
+  { operation, input, envelope }: Pick<Call, 'operation' | 'input' | 'envelope'>,
+  onProgress: (progress: Progress) => void,
+): Promise<WorkerResult> {
+  const first = await instance.invoke({
+    operation: operation.id,
+    input,
+    envelope: { wait: UNTIL_ITS_END, ...envelope } as EnvelopeInput,
+    principal: instance.principal,
+    surface: 'cli',
+    signal: session.interrupt,
+    onProgress,
+  })
+  if (isFinal(first.status)) return first
+  session.out.note(`run ${first.run_id} goes on; this command stays until it has ended`)
+  return waitToEnd(session, instance, first)
+}
+
+/** A wait that the caller bounded is over; the run is still this process's own. */
+async function waitToEnd({ interrupt }: Session, instance: Instance, first: WorkerResult): Promise<WorkerResult> {
+  const { principal } = instance
+  const { run_id } = first
+  const cancel = () =>
+    void instance.control({ name: 'run_cancel', input: { run_id }, principal }).catch(() => undefined)
+  if (interrupt.aborted) cancel()
+  interrupt.addEventListener('abort', cancel, { once: true })
+  let run = first
+  while (!isFinal(run.status)) {
+    const answer = await instance.control({ name: 'run_wait', input: { run_id }, principal })
+    run = answer.run as WorkerResult
+  }
+  interrupt.removeEventListener('abort', cancel)
+  return run
+}
+
+function tellOfInterrupt({ interrupt, out }: Session): () => void {
+  const tell = () => out.note('cancelling the run; once more leaves without waiting for it')
+  interrupt.addEventListener('abort', tell, { once: true })
+  return () => interrupt.removeEventListener('abort', tell)
+}
+
+const TICK_MS = 1_000
+
+function showProgress(out: CliOutput, operation: string) {
+  const started = performance.now()
+  let latest: Progress | undefined
+  const timer = setInterval(() => {
+    const parts = [operation, durationText((performance.now() - started) / 1000)]
+    if (latest?.total !== undefined) parts.push(`${latest.progress} of ${latest.total}`)
+    if (latest?.message !== undefined) parts.push(plainLine(latest.message))
+    out.progress(parts.join('  '))
+  }, TICK_MS)
+  timer.unref()
+  return {
+    report(progress: Progress) {
+      latest = progress
+    },
+    stop: () => clearInterval(timer),
+  }
+}
+
+/** The streams of what was run, as they came; a note where the result has not all of them. */
+export function showOutput(out: CliOutput, result: WorkerResult): void {
+  const { stdout, stderr, exact, cut } = outcomeOf(result)
+  out.data(exact || stdout === '' || stdout.endsWith('\n') ? stdout : `${stdout}\n`)
+  if (stderr !== '') out.errorData(stderr)
+  if (!cut) return
+  if (stderr !== '' && !stderr.endsWith('\n')) out.note('')
+  out.note(`not all output is shown; \`mahavishnu runs output ${result.run_id}\` has what was kept`)
+}
+
+/** What else there is to say about the end, on standard error. Returns the exit code. */
+export function showEnding(out: CliOutput, result: WorkerResult): number {
+  const ending = endingOf(result)
+  const error = errorOfResult(result)
+  if (error !== null) {
+    out.complain(errorText(error))
+    const effect = result.metadata.effect === 'read' ? null : result.effect_certainty
+    if (effect !== null) out.complain(`effect: ${CERTAINTY_TEXT[effect]}`)
+    out.complain(`run: ${result.run_id} (${subjectOf(result)})`)
+  }
+  if (ending.note !== undefined) out.complain(ending.note)
+  return ending.exit
+}
+
+/** An input may have this many bytes in all; reading more of it would only be refused later. */
+const MAX_STDIN_BYTES = 1024 * 1024
+
+async function readAll(stdin: Readable): Promise<string> {
+  const pieces: Buffer[] = []
+  let bytes = 0
+  for await (const piece of stdin) {
+    pieces.push(Buffer.from(piece))
+    bytes += pieces.at(-1)?.length ?? 0
+    if (bytes > MAX_STDIN_BYTES) {
+      throw mhvError('MHV_INPUT_INVALID', `standard input has more than ${MAX_STDIN_BYTES} bytes`, {
+        remedy: 'Copy large data to the target as a file, and name the file.',
+      })
+    }
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.concat(pieces))
+  } catch {
+    throw mhvError('MHV_INPUT_INVALID', 'standard input is not UTF-8 text', {
+      remedy: 'Encode binary data as text, base64 for one, and decode it on the target.',
+    })
+  }
+}

@@ -1,0 +1,123 @@
+import type { Command } from 'commander'
+import { EXIT } from '../../core/error-table.ts'
+import { toMhvError } from '../../core/errors.ts'
+import type { CliApp, Invocation } from './commands.ts'
+import { errorDocument, errorText, exitOf, isCommanderError, usageError } from './failure.ts'
+import { type CliIo, processIo } from './io.ts'
+import { createOutput } from './output.ts'
+import { buildProgram, PROGRAM } from './program.ts'
+import { listenForInterrupts, type Session } from './session.ts'
+
+export interface CliParts {
+  readonly version: string
+  /** Loads the program behind the commands. Not called for `--version`. */
+  readonly app: () => Promise<CliApp>
+  readonly io?: CliIo
+}
+
+/** Runs one command line (without node and script). Resolves with the exit code, when all output is written. */
+export async function runCli(argv: readonly string[], parts: CliParts): Promise<number> {
+  const io = parts.io ?? processIo()
+  const line = splitLine(argv)
+  const out = createOutput(io, { quiet: line.options.some((word) => word === '--quiet' || word === '-q') })
+  if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
+    out.say(parts.version)
+    await out.flush()
+    return EXIT.ok
+  }
+  try {
+    const app = await parts.app()
+    const invocation = parseLine(line, { app, io, out, version: parts.version })
+    return invocation === null ? EXIT.ok : await act(invocation, { app, io, out, version: parts.version })
+  } catch (thrown) {
+    const error = toMhvError(thrown)
+    if (line.options.includes('--json')) out.document(errorDocument(error.toWire()))
+    out.complain(errorText(error.toWire()))
+    return exitOf(error)
+  } finally {
+    await out.flush()
+  }
+}
+
+interface SplitLine {
+  /** Everything before the first `--`. */
+  readonly options: readonly string[]
+  /** Everything after it; null where there is none. */
+  readonly rest: readonly string[] | null
+}
+
+/** Split here, since the parser would make no difference between the words before and after `--`. */
+function splitLine(argv: readonly string[]): SplitLine {
+  const at = argv.indexOf('--')
+  return at < 0 ? { options: argv, rest: null } : { options: argv.slice(0, at), rest: argv.slice(at + 1) }
+}
+
+type Around = Pick<Session, 'app' | 'io' | 'out' | 'version'>
+
+/** What the command line asks for; null where help or the version was printed. Throws MHV_CLI_USAGE. */
+function parseLine({ options, rest }: SplitLine, { app, io, out, version }: Around): Invocation | null {
+  let invocation: Invocation | null = null
+  const found = (one: Invocation) => {
+    invocation = one
+  }
+  const program = buildProgram({ registry: app.registry, version, rest, found })
+  everyCommand(program, (command) =>
+    command.exitOverride().configureOutput({
+      writeOut: (text) => out.say(text),
+      writeErr: (text) => out.complain(text),
+      outputError: () => undefined,
+      getOutHelpWidth: () => out.columns ?? 80,
+      getErrHelpWidth: () => io.stderr.columns ?? 80,
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    }),
+  )
+  try {
+    program.parse(options as string[], { from: 'user' })
+  } catch (thrown) {
+    if (!isCommanderError(thrown)) throw thrown
+    const error = usageError(thrown, helpCommandOf(program, options))
+    if (error !== null) throw error
+    return null
+  }
+  return invocation
+}
+
+function everyCommand(command: Command, act: (command: Command) => void): void {
+  act(command)
+  for (const each of command.commands) everyCommand(each, act)
+}
+
+/** The command whose help has the answer: as much of the line as is known. */
+function helpCommandOf(program: Command, options: readonly string[]): string {
+  let command = program
+  const words = [PROGRAM]
+  for (const word of options) {
+    const next = command.commands.find((each) => each.name() === word)
+    if (next === undefined) continue
+    command = next
+    words.push(word)
+  }
+  return words.join(' ')
+}
+
+async function act(invocation: Invocation, around: Around): Promise<number> {
+  const interrupts = listenForInterrupts(around.io, around.out)
+  const session: Session = { ...around, globals: invocation.globals, interrupt: interrupts.signal }
+  try {
+    switch (invocation.kind) {
+      case 'operation':
+        return await (await import('./run-operation.ts')).runOperation(session, invocation)
+      case 'control':
+        return await (await import('./run-control.ts')).runControl(session, invocation)
+      case 'config':
+        return await (await import('./run-own.ts')).runConfig(session, invocation)
+      case 'doctor':
+        return await (await import('./run-own.ts')).runDoctor(session)
+      case 'mcp':
+        return await (await import('./run-own.ts')).runMcp(session)
+    }
+  } finally {
+    interrupts.stop()
+  }
+}

@@ -1,0 +1,137 @@
+import type { WorkerResult } from '../../core/result.ts'
+import { CERTAINTY_TEXT, durationText, subjectOf } from '../outcome.ts'
+import { plainLine, plainText } from '../plain-text.ts'
+import { type Column, tableText } from './table.ts'
+
+/** Text for people of what the control calls answer. */
+
+type ListedRun = Omit<WorkerResult, 'data' | 'output'>
+
+const RUN_COLUMNS: readonly Column<ListedRun>[] = [
+  // A run is named by its whole id: a short one could mean another run tomorrow.
+  { title: 'RUN', text: (run) => run.run_id },
+  { title: 'ACCEPTED', text: (run) => timeText(run.timestamp) },
+  { title: 'STATUS', text: (run) => run.status },
+  { title: 'OPERATION', text: (run) => run.operation, mayCut: true },
+  { title: 'TARGET', text: (run) => run.target ?? '-', mayCut: true },
+  { title: 'TOOK', text: (run) => (run.duration_seconds === null ? '-' : durationText(run.duration_seconds)) },
+  { title: 'END', text: endText, mayCut: true },
+]
+
+export function runsText(
+  { runs, next }: { runs: readonly ListedRun[]; next: string | null },
+  width: number | null,
+): string {
+  if (runs.length === 0) return 'no runs'
+  const table = tableText(RUN_COLUMNS, runs, width)
+  return next === null ? table : `${table}\nmore: --before ${next}`
+}
+
+function endText(run: ListedRun): string {
+  if (run.error_code !== null) return run.error_code
+  return run.exit_code === null ? '' : `exit code ${run.exit_code}`
+}
+
+/** Seconds are enough for people, and shorter; UTC, as everywhere. */
+function timeText(iso: string): string {
+  return iso.replace('T', ' ').replace(/\.\d+Z$/, 'Z')
+}
+
+/** One fact a line. */
+export function runText(run: WorkerResult): string {
+  const { metadata } = run
+  const facts: readonly (readonly [string, string | null])[] = [
+    ['run', run.run_id],
+    ['operation', subjectOf(run)],
+    ['status', run.status],
+    ['effect', run.effect_certainty === null ? null : CERTAINTY_TEXT[run.effect_certainty]],
+    ['exit code', run.exit_code === null ? null : String(run.exit_code)],
+    ['error', run.error_code === null ? null : `${run.error_code}: ${plainLine(run.error ?? '')}`],
+    ['fix', metadata.remedy === undefined ? null : plainText(metadata.remedy)],
+    ['accepted', run.timestamp],
+    ['took', run.duration_seconds === null ? null : durationText(run.duration_seconds)],
+    ['waited', metadata.queue_seconds === 0 ? null : durationText(metadata.queue_seconds)],
+    ['attempts', String(run.attempts)],
+    ['asked by', `${metadata.principal}, ${metadata.surface}`],
+    ['reason', metadata.reason === undefined ? null : plainLine(metadata.reason)],
+    ['tier', metadata.tier],
+  ]
+  return facts.flatMap(([name, value]) => (value === null ? [] : `${name.padEnd(10)} ${value}`)).join('\n')
+}
+
+interface RunEventShown {
+  readonly at: string
+  readonly type: string
+  readonly data: Readonly<Record<string, unknown>>
+}
+
+export function runWithEventsText(answer: Record<string, unknown>): string {
+  const { run, input, events } = answer as { run: WorkerResult; input: unknown; events: readonly RunEventShown[] }
+  const lines = events.map(({ at, type, data }) => {
+    const facts = Object.entries(data).map(
+      ([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+    )
+    return `  ${at}  ${type.padEnd(16)}  ${plainLine(facts.join(' '))}`.trimEnd()
+  })
+  const output = run.output === null || run.output === '' ? [] : ['output', indented(run.output)]
+  return [
+    runText(run),
+    `${'input'.padEnd(10)} ${plainLine(JSON.stringify(input))}`,
+    'events',
+    ...lines,
+    ...output,
+  ].join('\n')
+}
+
+function indented(text: string): string {
+  return plainText(text).replace(/\n$/, '').replace(/^/gm, '  ')
+}
+
+interface ListedWorker {
+  readonly name: string
+  readonly title: string
+  readonly description: string
+  readonly operations: readonly { readonly id: string; readonly summary: string; readonly effect: string }[]
+  readonly targets: readonly string[]
+}
+
+export function workersText(answer: Record<string, unknown>, width: number | null): string {
+  const { workers } = answer as { workers: readonly ListedWorker[] }
+  return workers
+    .map(({ name, title, operations, targets }) => {
+      const columns: readonly Column<ListedWorker['operations'][number]>[] = [
+        { title: 'OPERATION', text: ({ id }) => id },
+        { title: 'EFFECT', text: ({ effect }) => effect },
+        { title: 'WHAT IT DOES', text: ({ summary }) => summary, mayCut: true },
+      ]
+      const table = tableText(columns, operations, width === null ? null : width - 2)
+      return [`${name}: ${title}`, indented(table), `  targets: ${targets.join(', ') || 'none'}`].join('\n')
+    })
+    .join('\n\n')
+}
+
+interface WorkerHealth {
+  readonly name: string
+  readonly started: boolean
+  readonly running: number
+  readonly queued: number
+  readonly runs: number
+  readonly refused: number
+  readonly breakers: readonly { readonly target: string; readonly state: string }[]
+  readonly connection: Readonly<Record<string, unknown>>
+}
+
+export function healthText(answer: Record<string, unknown>): string {
+  const { workers, ping } = answer as {
+    workers: readonly WorkerHealth[]
+    ping: { target: string; worker: string; healthy: boolean; message: string } | null
+  }
+  const lines = workers.flatMap(({ name, started, running, queued, runs, refused, breakers, connection }) => [
+    `${name}: ${running} running, ${queued} queued, ${runs} finished, ${refused} refused${started ? '' : ', not started yet'}`,
+    ...breakers.map(({ target, state }) => `  breaker of ${target}: ${state}`),
+    ...Object.entries(connection).map(([key, value]) => `  ${key}: ${value}`),
+  ])
+  if (ping === null) return lines.join('\n')
+  const { target, worker, healthy, message } = ping
+  return [...lines, `${target} (${worker}): ${healthy ? 'healthy' : 'not healthy'}: ${plainLine(message)}`].join('\n')
+}

@@ -1,0 +1,258 @@
+import type { ClientChannel } from 'ssh2'
+import type { OperationContext } from '../../core/context.ts'
+import { MhvError, mhvError, toMhvError } from '../../core/errors.ts'
+import { commandLine } from './command-line.ts'
+import type { CommandExit, SshConnection } from './connection.ts'
+import type { ExecuteData, ExecuteInput } from './execute.ts'
+import { type OpeningChannel, openChannel } from './open-channel.ts'
+import { pumpOutput } from './output-pump.ts'
+import type { PoolCall, SshPool } from './pool.ts'
+import { describeEnd, endSession, type SessionEnd, UNKNOWN_END } from './remote-kill.ts'
+import { plainText } from './remote-text.ts'
+import type { SshSettings, SshTarget } from './settings.ts'
+import { createStartScanner, newMarker, type StartReport } from './start-report.ts'
+
+export type SshContext = OperationContext<SshPool, SshSettings, SshTarget>
+
+/** How a command's channel ended. */
+export interface ChannelEnd {
+  /** `host:port`. */
+  readonly endpoint: string
+  /** As the host sent it; undefined when it sent none. */
+  readonly exit: CommandExit | undefined
+  /** The connection broke before the channel had brought everything. */
+  readonly cut: boolean
+  /** What the command's shell said at its start. */
+  readonly report: StartReport | undefined
+}
+
+/** What a command is run with; only tests compose other parts. */
+export interface CommandParts {
+  readonly judge: typeof judgeEnd
+  readonly endSession: typeof endSession
+}
+
+const PARTS: CommandParts = { judge: judgeEnd, endSession }
+
+/** Milliseconds in which a command that has just exited may still close its channel when the deadline comes. */
+const CLOSING_MS = 200
+/** Milliseconds to wait for the last output of a session that was ended. */
+const LAST_OUTPUT_MS = 1_000
+
+/**
+ * Runs one command to its end. Once its line may have been sent, it never ends without saying what is known: a result
+ * only with an exit status over a sound connection, and at the deadline or a cancellation only after its session was
+ * told to end. Throws what `execute` declares.
+ */
+export async function runCommand(ctx: SshContext, input: ExecuteInput, parts: CommandParts = PARTS): Promise<ExecuteData> {
+  const pool = ctx.connection
+  const marker = newMarker()
+  const call: PoolCall = { target: ctx.target.address, settings: ctx.settings, secrets: ctx.secrets, signal: ctx.signal }
+  let preamble: Buffer | undefined
+  const opening = openChannel(pool, call, (shell) => {
+    const made = commandLine({ ...input, env: input.env ?? {}, runId: ctx.run_id, marker }, shell)
+    preamble = made.preamble
+    return made.line
+  })
+  const stopped = whenAborted(ctx.signal)
+  try {
+    const channel = await Promise.race([opening.channel, stopped.promise])
+    if (channel === undefined) return await stopUnopened(ctx, call, opening, marker, parts)
+    const connection = opening.sentOn() as SshConnection
+    const command = follow(ctx, channel, connection, marker, stdinOf(preamble, input.stdin))
+    const stop = await Promise.race([command.done, stopped.promise.then(() => ({ reason: ctx.signal.reason }))])
+    if (stop !== undefined) await stopCommand(ctx, call, connection, command, marker, stop.reason, parts)
+    const { exit, pid } = await verdict(ctx, call, command.end(), parts)
+    return await dataOf(ctx, exit, pid)
+  } finally {
+    stopped.forget()
+  }
+}
+
+function stdinOf(preamble: Buffer | undefined, stdin: string | undefined): Buffer | undefined {
+  if (stdin === undefined) return preamble
+  return preamble === undefined ? Buffer.from(stdin) : Buffer.concat([preamble, Buffer.from(stdin)])
+}
+
+interface FollowedCommand {
+  readonly channel: ClientChannel
+  /** Undefined when everything was taken; the reason to stop when the output could not be kept. Never rejects. */
+  readonly done: Promise<undefined | { readonly reason: unknown }>
+  end(): ChannelEnd
+}
+
+function follow(
+  ctx: SshContext,
+  channel: ClientChannel,
+  connection: SshConnection,
+  marker: string,
+  stdin: Buffer | undefined,
+): FollowedCommand {
+  const scanner = createStartScanner(marker)
+  const pump = pumpOutput(channel, ctx.output, scanner)
+  // A command that does not read it leaves the rest in the window, or in ssh2 until its channel closes.
+  if (stdin === undefined) channel.eof()
+  else channel.end(stdin)
+  return {
+    channel,
+    done: pump.done.then(
+      () => undefined,
+      (error: unknown) => ({ reason: outputLost(error) }),
+    ),
+    end: () => ({
+      endpoint: connection.endpoint,
+      exit: connection.exitOf(channel),
+      cut: connection.wasCut(channel),
+      report: scanner.report(),
+    }),
+  }
+}
+
+function outputLost(error: unknown): MhvError {
+  const cause = toMhvError(error)
+  // Not the journal's own code: that would say that nothing was changed.
+  return mhvError('MHV_INTERNAL', `the output of the command could not be kept: ${cause.message}`, {
+    details: { output_error: cause.code },
+    cause: error,
+  })
+}
+
+/** What a channel's end means. Throws where it is not the end of the command. */
+export function judgeEnd({ endpoint, exit, cut, report }: ChannelEnd): { readonly exit: CommandExit; readonly pid: number } {
+  if (report?.kind === 'cwd') throw mhvError('MHV_SSH_CWD_FAILED', `the working directory could not be entered on ${endpoint}`)
+  if (report?.kind === 'env') throw mhvError('MHV_SSH_ENV_FAILED', `a variable could not be set on ${endpoint}`)
+  const pid = report?.pid
+  if (exit === undefined || cut) {
+    const details = { ...(pid === undefined ? {} : { pid }), ...(exit === undefined ? {} : { exit_code: exit.code }) }
+    const how = cut ? 'the connection was lost' : 'the host closed the channel without an exit status'
+    const what = exit === undefined ? 'whether the command finished is unknown' : 'the command ended, but its output is not all here'
+    throw mhvError('MHV_SSH_CONNECTION_LOST', `${endpoint}: ${how}; ${what}`, { details })
+  }
+  if (pid === undefined) {
+    throw mhvError('MHV_SSH_COMMAND_UNCONFIRMED', `${endpoint}: the shell ended without having confirmed the start`, {
+      details: { exit_code: exit.code },
+    })
+  }
+  return { exit, pid }
+}
+
+async function verdict(ctx: SshContext, call: PoolCall, end: ChannelEnd, parts: CommandParts) {
+  try {
+    return parts.judge(end)
+  } catch (error) {
+    const failed = toMhvError(error)
+    if (failed.code === 'MHV_SSH_COMMAND_UNCONFIRMED') ctx.connection.forgetShell(call)
+    else if (failed.code !== 'MHV_SSH_CWD_FAILED' && failed.code !== 'MHV_SSH_ENV_FAILED') throw failed
+    const said = plainText((await ctx.output.collect('stderr')).text)
+    if (said === '') throw failed
+    throw mhvError(failed.code, `${failed.message}; it says: ${said}`, { details: failed.details, cause: failed })
+  }
+}
+
+/** The signal came before the channel did. Throws. */
+async function stopUnopened(
+  ctx: SshContext,
+  call: PoolCall,
+  opening: OpeningChannel,
+  marker: string,
+  parts: CommandParts,
+): Promise<never> {
+  const connection = opening.sentOn()
+  // Still waiting for a place: the pool gives that up by the same signal, and says so.
+  if (connection === undefined) await opening.channel
+  let refused: unknown
+  opening.channel.then(
+    (channel) => channel.close(),
+    (error: unknown) => {
+      refused = error
+    },
+  )
+  const end = connection ? await endOf(ctx, call, connection, undefined, marker, parts) : UNKNOWN_END
+  // The host's late answer is the better one where it says that nothing was run.
+  if (refused instanceof MhvError && refused.spec.phase === 'before-effect') throw refused
+  throw stoppedError(ctx.signal.reason, end, undefined, undefined)
+}
+
+/** Ends the far side and throws; returns only when the command turns out to have ended by itself. */
+async function stopCommand(
+  ctx: SshContext,
+  call: PoolCall,
+  connection: SshConnection,
+  command: FollowedCommand,
+  marker: string,
+  reason: unknown,
+  parts: CommandParts,
+): Promise<void> {
+  const { exit } = command.end()
+  if (exit !== undefined && (await doneWithin(ctx, command, CLOSING_MS))) return
+  const { report } = command.end()
+  const pid = report?.kind === 'started' ? report.pid : undefined
+  const end = await endOf(ctx, call, connection, pid, marker, parts)
+  await doneWithin(ctx, command, LAST_OUTPUT_MS)
+  command.channel.close()
+  throw stoppedError(reason, end, pid, exit)
+}
+
+function endOf(
+  ctx: SshContext,
+  call: PoolCall,
+  connection: SshConnection,
+  pid: number | undefined,
+  marker: string,
+  parts: CommandParts,
+): Promise<SessionEnd> {
+  const { clock, log, run_id: runId } = ctx
+  return parts.endSession({ pool: ctx.connection, call, connection, pid, marker, runId, clock, log })
+}
+
+async function doneWithin(ctx: SshContext, command: FollowedCommand, ms: number): Promise<boolean> {
+  const late = Symbol('late')
+  const { promise, resolve } = Promise.withResolvers<typeof late>()
+  const cancel = ctx.clock.after(ms, () => resolve(late))
+  const first = await Promise.race([command.done, promise])
+  cancel()
+  return first === undefined
+}
+
+function stoppedError(reason: unknown, end: SessionEnd, pid: number | undefined, exit: CommandExit | undefined): MhvError {
+  const error = toMhvError(reason)
+  const details = {
+    ...error.details,
+    ...end,
+    ...(pid === undefined ? {} : { pid }),
+    ...(exit === undefined ? {} : { exit_code: exit.code }),
+  }
+  const known = describeEnd(end, pid)
+  if (error.code === 'MHV_RUN_TIMEOUT') {
+    const held = exit === undefined ? 'was not done' : `ended with exit code ${exit.code}, but what it left behind held its output open`
+    return mhvError('MHV_SSH_COMMAND_TIMEOUT', `the command ${held} at its deadline; ${known}`, { details, cause: error })
+  }
+  if (error.code === 'MHV_INTERNAL') return mhvError(error.code, `${error.message}; ${known}`, { details, cause: error })
+  // Whoever cancelled, the command may have acted: a code that denies it is not passed on.
+  const code = error.spec.phase === 'before-effect' ? 'MHV_RUN_CANCELLED' : error.code
+  return mhvError(code, `${error.message}; ${known}`, { details, cause: error })
+}
+
+async function dataOf(ctx: SshContext, exit: CommandExit, pid: number): Promise<ExecuteData> {
+  const [stdout, stderr] = await Promise.all([ctx.output.collect('stdout'), ctx.output.collect('stderr')])
+  return {
+    stdout: stdout.text,
+    stderr: stderr.text,
+    exit_code: exit.code,
+    signal: exit.signal,
+    stdout_bytes: stdout.bytes,
+    stderr_bytes: stderr.bytes,
+    truncated: stdout.dropped_bytes + stderr.dropped_bytes > 0,
+    utf8: stdout.utf8 && stderr.utf8,
+    pid,
+  }
+}
+
+/** Resolves to undefined when the signal is aborted, at once if it already is. */
+function whenAborted(signal: AbortSignal): { readonly promise: Promise<undefined>; forget(): void } {
+  const { promise, resolve } = Promise.withResolvers<undefined>()
+  const onAbort = () => resolve(undefined)
+  if (signal.aborted) onAbort()
+  else signal.addEventListener('abort', onAbort, { once: true })
+  return { promise, forget: () => signal.removeEventListener('abort', onAbort) }
+}

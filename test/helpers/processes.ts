@@ -1,0 +1,79 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { setTimeout as delay } from 'node:timers/promises'
+
+/** Processes of this machine, read from /proc. For tests that look what a command left behind. */
+
+interface Stat {
+  readonly name: string
+  readonly state: string
+  readonly parent: number
+  readonly session: number
+}
+
+export function statOf(pid: number): Stat | undefined {
+  let text: string
+  try {
+    text = readFileSync(`/proc/${pid}/stat`, 'latin1')
+  } catch {
+    return undefined
+  }
+  const end = text.lastIndexOf(')')
+  const [state = '', parent, , session] = text.slice(end + 2).split(' ')
+  return { name: text.slice(text.indexOf('(') + 1, end), state, parent: Number(parent), session: Number(session) }
+}
+
+export function allPids(): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^[0-9]+$/.test(name))
+    .map(Number)
+}
+
+/** Runs, and is no zombie. */
+export function isRunning(pid: number): boolean {
+  const stat = statOf(pid)
+  return stat !== undefined && !/[ZX]/.test(stat.state)
+}
+
+export function childrenOf(pid: number): number[] {
+  return allPids().filter((child) => statOf(child)?.parent === pid && isRunning(child))
+}
+
+export function sessionOf(session: number): number[] {
+  return allPids().filter((pid) => statOf(pid)?.session === session && isRunning(pid))
+}
+
+/** Running processes in whose environment or arguments this text stands. */
+export function carrying(text: string): number[] {
+  return allPids().filter((pid) => {
+    if (pid === process.pid || !isRunning(pid)) return false
+    return ['environ', 'cmdline'].some((file) => {
+      try {
+        return readFileSync(`/proc/${pid}/${file}`, 'latin1').includes(text)
+      } catch {
+        return false
+      }
+    })
+  })
+}
+
+/** Ends these processes, each by its PID, and waits until they are gone. */
+export async function endAll(pids: readonly number[]): Promise<void> {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch {
+      // Gone by itself.
+    }
+  }
+  for (let tries = 0; tries < 100 && pids.some(isRunning); tries++) await delay(20)
+}
+
+/** Waits until something holds; false when it did not within the time. */
+export async function until(holds: () => boolean | Promise<boolean>, ms = 5_000): Promise<boolean> {
+  const end = Date.now() + ms
+  while (Date.now() < end) {
+    if (await holds()) return true
+    await delay(20)
+  }
+  return holds()
+}

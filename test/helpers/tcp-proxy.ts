@@ -1,0 +1,91 @@
+import { connect, createServer, type Socket } from 'node:net'
+
+/** A TCP proxy on loopback that can fail as networks do. */
+export interface TcpProxy {
+  readonly port: number
+  /** Connections open now. */
+  count(): number
+  /** Bytes that came from clients so far. */
+  bytesIn(): number
+  /** Breaks all connections with a reset; new ones still work. */
+  cut(): void
+  /** From now on nothing is passed on, in either direction, and nobody is told: a dead link. */
+  stall(): void
+  /** Passes on again, what was held back first. */
+  resume(): void
+  /** Milliseconds by which everything is delayed, each way. */
+  delay(ms: number): void
+  /** Takes no new connections (they are refused). */
+  refuse(): Promise<void>
+  close(): Promise<void>
+}
+
+export async function startTcpProxy(target: { readonly host?: string; readonly port: number }): Promise<TcpProxy> {
+  const sockets = new Set<Socket>()
+  const held: (() => void)[] = []
+  let stalled = false
+  let delayMs = 0
+  let bytesIn = 0
+
+  function pass(from: Socket, to: Socket, count: boolean): void {
+    sockets.add(from)
+    const act = (step: () => void) => {
+      if (stalled) held.push(step)
+      else if (delayMs > 0) setTimeout(step, delayMs)
+      else step()
+    }
+    from.on('data', (bytes) => {
+      if (count) bytesIn += bytes.length
+      act(() => {
+        if (!to.destroyed && !to.write(bytes)) from.pause()
+      })
+    })
+    to.on('drain', () => from.resume())
+    from.on('end', () => act(() => to.end()))
+    from.on('error', () => to.destroy())
+    from.on('close', () => {
+      sockets.delete(from)
+      if (!stalled) to.destroy()
+    })
+  }
+
+  const server = createServer({ noDelay: true, allowHalfOpen: true }, (client) => {
+    const upstream = connect({ host: target.host ?? '127.0.0.1', port: target.port, noDelay: true, allowHalfOpen: true })
+    pass(client, upstream, true)
+    pass(upstream, client, false)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  const stopListening = () => new Promise<void>((resolve) => server.close(() => resolve()))
+
+  return {
+    port: typeof address === 'object' && address ? address.port : 0,
+    count: () => sockets.size / 2,
+    bytesIn: () => bytesIn,
+    cut() {
+      held.length = 0
+      for (const socket of sockets) socket.resetAndDestroy()
+    },
+    stall() {
+      stalled = true
+    },
+    resume() {
+      stalled = false
+      for (const step of held.splice(0)) step()
+    },
+    delay(ms) {
+      delayMs = ms
+    },
+    async refuse() {
+      // Resolves only when all connections have gone; listening ends at once.
+      void stopListening()
+    },
+    async close() {
+      stalled = false
+      held.length = 0
+      const closed = stopListening()
+      for (const socket of sockets) socket.destroy()
+      await closed
+    },
+  }
+}
