@@ -46,7 +46,13 @@ async function rows(options: BenchOptions, { ours, peer, pragmas, rowBytes }: Si
       ours: ratePerSecond(values.ours, perTurn),
       peer: sqlite(ratePerSecond(values.peer, perTurn)),
       goal: { of: 'ratio', is: '>=', limit: 0.8 },
-      settings: { writers: WRITERS, rows_per_transaction: WRITERS, rows_per_turn: perTurn, row_bytes: rowBytes, ...pragmas },
+      settings: {
+        writers: WRITERS,
+        rows_per_transaction: WRITERS,
+        rows_per_turn: perTurn,
+        row_bytes: rowBytes,
+        ...pragmas,
+      },
     },
     options,
   )
@@ -70,7 +76,13 @@ async function runs(options: BenchOptions, { ours, peer, pragmas }: Sides): Prom
       better: 'higher',
       ours: ratePerSecond(values.ours, perTurn),
       peer: sqlite(ratePerSecond(values.peer, perTurn)),
-      settings: { writers: WRITERS, runs_per_transaction: WRITERS, runs_per_turn: perTurn, events_per_run: 3, ...pragmas },
+      settings: {
+        writers: WRITERS,
+        runs_per_transaction: WRITERS,
+        runs_per_turn: perTurn,
+        events_per_run: 3,
+        ...pragmas,
+      },
     },
     options,
   )

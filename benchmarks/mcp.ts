@@ -93,7 +93,11 @@ async function journaled(options: BenchOptions, sides: Sides): Promise<Row> {
       unit: 'ms',
       better: 'lower',
       ours: values.ours.map(median),
-      peer: { name: 'bare node:sqlite commits', version: `SQLite ${process.versions.sqlite}`, values: values.peer.map(median) },
+      peer: {
+        name: 'bare node:sqlite commits',
+        version: `SQLite ${process.versions.sqlite}`,
+        values: values.peer.map(median),
+      },
       goal: { of: 'difference', is: '<=', limit: 1 },
       settings: { ...clientSettings(), calls_per_turn: calls, commits_per_call: commits },
     },

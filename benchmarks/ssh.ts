@@ -5,7 +5,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { type Area, type BenchOptions, interleavingOf } from './harness/area.ts'
 import { withFolder } from './harness/folder.ts'
 import { journalOf, makeInstanceFolder, sshTargetOf } from './harness/instance-folder.ts'
-import { interleave, ratePerSecond } from './harness/interleave.ts'
+import { interleave, type Measure, ratePerSecond } from './harness/interleave.ts'
 import { hasNativeCiphers, machineFacts, packageVersion } from './harness/machine.ts'
 import { type Row, toRow } from './harness/row.ts'
 import { type Side, startSide } from './harness/side.ts'
@@ -32,13 +32,21 @@ async function runOurs(sides: Sides, count: number, concurrency: number) {
   return sides.ours.call('load', { ...COMMAND, count, concurrency })
 }
 
+/** Batches in a row without another connection after which none is expected any more. */
+const STEADY = 5
+
 /**
  * Lets our pool open what it wants for so many commands at once, and gives the peer as many connections. From then on
  * neither side opens another one.
  */
 async function sameConnections(sides: Sides, concurrency: number): Promise<number> {
-  await runOurs(sides, 20 * concurrency, concurrency)
-  const connections = await sides.ours.call('connections', undefined)
+  let connections = 0
+  for (let steady = 0; steady < STEADY; steady++) {
+    await runOurs(sides, 4 * concurrency, concurrency)
+    const now = await sides.ours.call('connections', undefined)
+    if (now !== connections) steady = 0
+    connections = now
+  }
   const { host, port, user, identityFile } = sides.sshd
   await sides.peer.call('open', { host, port, user, identityFile, cipher: CIPHER, count: connections })
   return connections
@@ -51,7 +59,14 @@ async function assertSameStill({ ours }: Sides, connections: number): Promise<vo
 
 function settingsOf({ sshd }: Sides, connections: number, load: Partial<CommandLoad>) {
   const native = hasNativeCiphers()
-  return { ...load, connections, native, ...sshd.settings, journal: 'SQLite, WAL, synchronous=FULL', policy: 'agent-safe' }
+  return {
+    ...load,
+    connections,
+    native,
+    ...sshd.settings,
+    journal: 'SQLite, WAL, synchronous=FULL',
+    policy: 'agent-safe',
+  }
 }
 
 /** Commands per second; at 10 concurrent beside OpenSSH as well, in the same rounds. */
@@ -61,16 +76,15 @@ async function throughput(options: BenchOptions, sides: Sides, concurrency: numb
   const load = { ...COMMAND, count, concurrency }
   const withOpenssh = concurrency === 10
   const openssh = withOpenssh ? await startOpensshControl(sides.sshd, sides.folder, connections) : undefined
-  const measures = {
+  const opensshCount = Math.ceil(count / 3)
+  const measures: Record<string, Measure> = {
     ours: async () => (await runOurs(sides, count, concurrency)).seconds,
     peer: async () => (await sides.peer.call('load', load)).seconds,
+    ...(openssh ? { openssh: () => openssh.load(opensshCount, concurrency) } : {}),
   }
-  const opensshCount = Math.ceil(count / 3)
-  const third = openssh ? { openssh: () => openssh.load(opensshCount, concurrency) } : {}
-  const values: Record<string, number[][]> = await interleave(
-    { ...measures, ...third },
-    interleavingOf(options, `${concurrency} at once`, 3),
-  ).finally(() => openssh?.close())
+  const values = await interleave(measures, interleavingOf(options, `${concurrency} at once`, 3)).finally(() =>
+    openssh?.close(),
+  )
   await assertSameStill(sides, connections)
 
   const common = { unit: 'commands/s', better: 'higher', ours: ratePerSecond(values.ours ?? [], count) } as const

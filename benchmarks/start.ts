@@ -1,6 +1,6 @@
 /** What the program costs before it does anything, and what open connections cost. */
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, openSync, closeSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Area, type BenchOptions, interleavingOf } from './harness/area.ts'
@@ -87,7 +87,12 @@ async function memory(options: BenchOptions, instance: string): Promise<readonly
     version: packageVersion('@modelcontextprotocol/server'),
     values: values.peer.flat(),
   }
-  const common = { unit: 'MB', better: 'lower', peer, settings: { settle_ms: SETTLE_MS, megabyte: '10^6 bytes' } } as const
+  const common = {
+    unit: 'MB',
+    better: 'lower',
+    peer,
+    settings: { settle_ms: SETTLE_MS, megabyte: '10^6 bytes' },
+  } as const
   return [
     toRow(
       {

@@ -100,7 +100,11 @@ async function main({ areas, options }: Asked): Promise<void> {
   const measured: Measured[] = []
   for (const area of areas) measured.push(await measure(area, options, rows))
   output.say(`\n${tableOf(rows)}\n`)
-  output.say(Object.entries(machine).map(([name, value]) => `${name} ${JSON.stringify(value)}`).join(', '))
+  output.say(
+    Object.entries(machine)
+      .map(([name, value]) => `${name} ${JSON.stringify(value)}`)
+      .join(', '),
+  )
   const { quick, rounds } = options
   output.finish(
     { format: 1, finished_at: new Date().toISOString(), quick, rounds, machine, areas: measured, rows },

@@ -27,7 +27,7 @@ export function interleavingOf(options: BenchOptions, what: string, turns: numbe
   return {
     rounds,
     turns: quick ? 1 : turns,
-    warmUp: quick ? 0 : 1,
+    warmUp: quick && rounds === 1 ? 0 : 1,
     onRound: (round) => say(round < 0 ? `  ${what}: warming up` : `  ${what}: round ${round + 1} of ${rounds}`),
   }
 }

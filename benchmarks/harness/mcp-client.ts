@@ -1,6 +1,6 @@
 import { Client } from '@modelcontextprotocol/client'
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio'
-import { type LoadResult, closedLoop } from './load.ts'
+import { closedLoop, type LoadResult } from './load.ts'
 
 /** A server that was started over stdio, and the official client at its other end. */
 export interface McpServerUnderTest {

@@ -83,7 +83,7 @@ export function serveSide<M extends Methods>(methods: M, close: () => Promise<vo
   })
   process.once('disconnect', () => {
     // Whoever aborted the benchmark signalled the group; nothing is left to be told.
-    close().finally(() => process.exit(0))
+    void close().finally(() => process.exit(0))
   })
   send('ready')
 }

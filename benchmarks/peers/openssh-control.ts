@@ -23,7 +23,16 @@ export async function startOpensshControl(
   connections: number,
 ): Promise<OpensshControl> {
   const { host, port, user, identityFile, knownHostsFile } = sshd
-  const options = ['-F', 'none', '-i', identityFile, '-o', 'BatchMode=yes', '-o', `UserKnownHostsFile=${knownHostsFile}`]
+  const options = [
+    '-F',
+    'none',
+    '-i',
+    identityFile,
+    '-o',
+    'BatchMode=yes',
+    '-o',
+    `UserKnownHostsFile=${knownHostsFile}`,
+  ]
   const destination = ['-p', String(port), '--', `${user}@${host}`]
   const socket = (name: number | string) => join(folder, `m${name}`)
 
@@ -47,7 +56,7 @@ export async function startOpensshControl(
     load(count, concurrency) {
       const args = ['-P', String(concurrency), '-I{}', 'ssh', ...options, '-S', socket('{}'), ...destination, 'echo x']
       const began = performance.now()
-      const xargs = spawn('xargs', args, { stdio: ['pipe', 'pipe', 2] })
+      const xargs = spawn('xargs', args, { stdio: ['pipe', 'pipe', 'inherit'] })
       let printed = ''
       xargs.stdout.on('data', (bytes: Buffer) => {
         printed += bytes

@@ -14,7 +14,13 @@ function opened(): Store {
 }
 
 async function finishRun({ facts }: NewRun): Promise<void> {
-  const change = { run_id: facts.run_id, from: ['running'], to: 'completed', end: SAMPLE_END, events: END_EVENTS } as const
+  const change = {
+    run_id: facts.run_id,
+    from: ['running'],
+    to: 'completed',
+    end: SAMPLE_END,
+    events: END_EVENTS,
+  } as const
   if ((await opened().changeRun(change)) === null) throw new Error('a run was not there to be finished')
 }
 

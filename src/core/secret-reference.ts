@@ -28,16 +28,21 @@ export function secretReference() {
     .union(
       [
         z.string().regex(TEXT, { error: mustBe }),
-        z.strictObject({ exec: z.tuple([z.string().regex(PROGRAM)], z.string().regex(WORD), { error: mustBe }) }),
+        z.strictObject(
+          { exec: z.tuple([z.string().regex(PROGRAM)], z.string().regex(WORD), { error: mustBe }) },
+          { error: mustBe },
+        ),
       ],
       { error: mustBe },
     )
     .meta({ [SECRET_MARK]: true })
 }
 
+const anyReference = secretReference()
+
 /** Takes a reference apart; undefined where it is not well formed. */
 export function parseSecretReference(reference: SecretReference): ParsedReference | undefined {
-  if (!secretReference().safeParse(reference).success) return undefined
+  if (!anyReference.safeParse(reference).success) return undefined
   if (typeof reference !== 'string') return execReference(reference.exec)
   const rest = reference.slice(reference.indexOf(':') + 1)
   if (reference.startsWith('env:')) return { kind: 'env', name: rest }

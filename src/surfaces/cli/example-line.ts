@@ -33,7 +33,12 @@ export function exampleLine(
     ...(rest === undefined ? [] : ['--', quoteWord(rest)]),
   ]
   const line = words.join(' ')
-  return stdin === undefined ? line : `printf %s ${quoteWord(stdin)} | ${line}`
+  return stdin === undefined ? line : `printf ${quoteWord(printfFormat(stdin))} | ${line}`
+}
+
+/** A text of several lines on one line, as the format of `printf`. */
+function printfFormat(text: string): string {
+  return text.replaceAll('\\', '\\\\').replaceAll('%', '%%').replaceAll('\n', '\\n').replace(/^-/, '\\055')
 }
 
 export function controlExampleLine(control: ControlCall): string {

@@ -57,10 +57,10 @@ export function usageError(error: CommanderError, helpOf: string): MhvError | nu
   if (error.code === 'commander.helpDisplayed' || error.code === 'commander.version') return null
   const remedy = `See \`${helpOf} --help\`.`
   if (error.code === 'commander.help') return mhvError('MHV_CLI_USAGE', `\`${helpOf}\` needs a command`, { remedy })
-  const [first = '', ...more] = error.message.replace(/^error: /, '').split('\n')
-  const suggestion = /^\(Did you mean (?:one of )?(.+)\?\)$/.exec(more.join(' ').trim())?.[1]
-  const message =
-    suggestion === undefined ? error.message.replace(/^error: /, '') : `${first}; did you mean ${suggestion}?`
+  const [first = '', second = ''] = error.message.replace(/^error: /, '').split('\n')
+  const nearest = /^\(Did you mean (?:one of )?(.+)\?\)$/.exec(second)?.[1]?.split(', ')
+  const quoted = nearest?.map((word) => `"${word}"`).join(' or ')
+  const message = quoted === undefined ? [first, second].join(' ').trim() : `${first}; did you mean ${quoted}?`
   return mhvError('MHV_CLI_USAGE', message, { remedy })
 }
 

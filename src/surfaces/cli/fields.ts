@@ -82,15 +82,24 @@ function placeholder({ kind, schema }: Field): string {
   return PLACEHOLDER[kind === 'boolean' ? 'text' : kind]
 }
 
-function helpText({ kind, schema, description, default: declared, required }: Field): string {
+function helpText(field: Field): string {
+  const { kind, description, default: declared, required } = field
   const facts = [
-    ...(kind === 'boolean' || schema.enum ? [] : [typeText(schema)]),
-    ...(kind === 'list' || kind === 'map' ? ['may be repeated'] : []),
-    ...(required ? ['required'] : []),
-    ...(declared === undefined || declared === '' || kind === 'boolean' ? [] : [`default: ${shown(declared)}`]),
-  ].filter((fact) => fact !== 'text')
+    typeFact(field),
+    kind === 'list' || kind === 'map' ? 'may be repeated' : '',
+    required ? 'required' : '',
+    declared === undefined || declared === '' || kind === 'boolean' ? '' : `default: ${shown(declared)}`,
+  ].filter((fact) => fact !== '')
   const brackets = facts.length === 0 ? '' : `(${facts.join('; ')})`
   return [description, brackets].filter((part) => part !== '').join(' ')
+}
+
+/** What the placeholder does not say already. */
+function typeFact({ kind, schema }: Field): string {
+  if (kind !== 'text' && kind !== 'number') return ''
+  if (schema.enum) return ''
+  const text = typeText(schema).replace(/, or null$/, '')
+  return text === 'text' || text === 'a number' ? '' : text
 }
 
 function shown(value: unknown): string {

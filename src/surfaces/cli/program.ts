@@ -27,9 +27,10 @@ export function buildProgram(parts: ProgramParts): Command {
   const program = new Command(PROGRAM)
     .description('Runs operations on named targets: bounded, authorised, journaled and explainable.')
     .usage('COMMAND [options]')
+    .optionsGroup(GROUPS.global)
     .version(parts.version, '-V, --version', 'print the version')
-    .helpOption('-h, --help', 'print help')
     .helpCommand('help [command]', 'print help of a command')
+    .configureHelp({ subcommandTerm })
     .enablePositionalOptions()
     .exitOverride()
   addGlobals(program)
@@ -44,6 +45,12 @@ export function buildProgram(parts: ProgramParts): Command {
   for (const control of CONTROL_CALLS) addControl(control.cli[0] === 'runs' ? runs : workers, control, parts)
   addOwnCommands(program, parts)
   return program
+}
+
+/** The command and what it is called with; that it has options goes without saying. */
+function subcommandTerm(command: Command): string {
+  const words = command.registeredArguments.map((each) => (each.required ? each.name() : `[${each.name()}]`))
+  return [command.name(), ...words].join(' ')
 }
 
 function operationNoun(registry: Registry, worker: string): string {
@@ -73,7 +80,7 @@ function addGlobals(command: Command): Command {
     new Option('-q, --quiet', 'no notes and no progress on standard error'),
   ]
   for (const option of options) command.addOption(option.helpGroup(GROUPS.global))
-  return command
+  return command.addHelpOption(new Option('-h, --help', 'print help').helpGroup(GROUPS.global))
 }
 
 function globalsOf(command: Command): GlobalOptions {
@@ -220,7 +227,7 @@ function takeRest(
   field: string | undefined,
   rest: readonly string[],
 ): void {
-  if (field === undefined) return refuseRest(command, rest)
+  if (field === undefined) throw noWords(command)
   if (rest.length === 0) throw new InvalidArgumentError(`error: there are no words after --`)
   if (flat[field] !== undefined) {
     throw new InvalidArgumentError(`error: "${field}" is given twice: by ${flagOf(field)} and after --`)
@@ -229,7 +236,11 @@ function takeRest(
 }
 
 function refuseRest(command: Command, rest: readonly string[] | null): void {
-  if (rest !== null) throw new InvalidArgumentError(`error: '${command.name()}' takes no words after --`)
+  if (rest !== null) throw noWords(command)
+}
+
+function noWords(command: Command): InvalidArgumentError {
+  return new InvalidArgumentError(`error: '${command.name()}' takes no words after --`)
 }
 
 function descriptionOf({ spec }: RegisteredOperation): string {

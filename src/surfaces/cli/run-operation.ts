@@ -125,8 +125,8 @@ export function showEnding(out: CliOutput, result: WorkerResult): number {
   return ending.exit
 }
 
-/** An input may have this many bytes in all; reading more of it would only be refused later. */
-const MAX_STDIN_BYTES = 1024 * 1024
+/** More would be refused by every operation; this bounds what is read before that is said. */
+const MAX_STDIN_BYTES = 16 * 1024 * 1024
 
 async function readAll(stdin: Readable): Promise<string> {
   const pieces: Buffer[] = []

@@ -7,6 +7,7 @@ export const RUN_ID_VARIABLE = 'MAHAVISHNU_RUN_ID'
 
 export interface CommandRequest {
   readonly command: string
+  readonly stdin?: string
   readonly env: Readonly<Record<string, string>>
   readonly cwd?: string
   readonly runId: string
@@ -30,13 +31,15 @@ export const MAX_LINE_BYTES = 30_000
  * directory entered, the shell's own PID reported, and then, on lines of its own, unquoted and last, the command. The
  * report comes after everything that can fail: what stands behind it is the command's.
  */
-export function commandScript({ command, env, cwd, runId, marker }: CommandRequest): string {
+export function commandScript({ command, stdin, env, cwd, runId, marker }: CommandRequest): string {
   const refuse = (why: string) => ` || { printf '%s ${why}\\n' '${marker}' >&2; exit 126; }`
   const variables = Object.entries(env).map(([name, value]) => ` ${name}=${shellQuote(value)}`)
   return [
     `export ${RUN_ID_VARIABLE}=${shellQuote(runId)}`,
     ...(variables.length === 0 ? [] : [`export${variables.join('')}${refuse('env')}`]),
     ...(cwd === undefined ? [] : [`cd -- ${shellQuote(directory(cwd))}${refuse('cwd')}`]),
+    // Cheaper than ending the channel's input, which takes a packet of its own.
+    ...(stdin === undefined ? ['exec </dev/null'] : []),
     `printf '%s %s\\n' '${marker}' "$$" >&2`,
     command,
   ].join('\n')

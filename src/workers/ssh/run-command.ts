@@ -91,8 +91,7 @@ function follow(
   const scanner = createStartScanner(marker)
   const pump = pumpOutput(channel, ctx.output, scanner)
   // A command that does not read it leaves the rest in the window, or in ssh2 until its channel closes.
-  if (stdin === undefined) channel.eof()
-  else channel.end(stdin)
+  if (stdin !== undefined) channel.end(stdin)
   return {
     channel,
     done: pump.done.then(
