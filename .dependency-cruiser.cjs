@@ -53,8 +53,8 @@ module.exports = {
       name: 'nothing-imports-the-root',
       comment: 'bin and app know everybody, so nobody may know them',
       severity: 'error',
-      from: { path: '^src/', pathNot: [tests, '^src/(index|bin|app)\\.ts$'] },
-      to: { path: '^src/(bin|app)\\.ts$' },
+      from: { path: '^src/', pathNot: [tests, '^src/(index|bin|app)\\.ts$', '^src/app/'] },
+      to: { path: '^src/(bin\\.ts|app\\.ts|app/)' },
     },
     {
       name: 'no-tests-in-the-product',

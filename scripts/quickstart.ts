@@ -43,7 +43,8 @@ function readOptions(args: readonly string[]): Options {
     builtIn: flag('--built-in'),
     serve: flag('--serve'),
   }
-  if (rest.length > 0) throw new Error(`unknown option ${rest[0]}; known: --json --require-sshd --built-in --serve --folder DIR`)
+  if (rest.length > 0)
+    throw new Error(`unknown option ${rest[0]}; known: --json --require-sshd --built-in --serve --folder DIR`)
   return options
 }
 
@@ -51,20 +52,29 @@ async function startServer({ folder, requireSshd, builtIn }: Options): Promise<Q
   const sshd = builtIn ? undefined : await systemSshd()
   if (sshd !== undefined) return startSystemSshd(sshd, folder)
   if (requireSshd) throw new Error('there is no sshd on this machine (Debian: apt-get install openssh-server)')
-  output.say(builtIn ? 'Using the built-in SSH server, as asked.' : 'No sshd on this machine: using a small built-in SSH server.')
+  output.say(
+    builtIn
+      ? 'Using the built-in SSH server, as asked.'
+      : 'No sshd on this machine: using a small built-in SSH server.',
+  )
   return startBuiltInServer(folder)
 }
 
 /** Calls `ssh_execute` as an MCP client would: over stdio, on `mahavishnu mcp`. */
 async function callTool(folder: string): Promise<Record<string, unknown>> {
-  const transport = new StdioClientTransport({ command: process.execPath, args: [bin, 'mcp', '--folder', folder], stderr: 'inherit' })
+  const transport = new StdioClientTransport({
+    command: process.execPath,
+    args: [bin, 'mcp', '--folder', folder],
+    stderr: 'inherit',
+  })
   const client = new Client({ name: 'quickstart', version: '1.0.0' })
   await client.connect(transport)
   try {
     const { tools } = await client.listTools()
     output.say(`MCP tools: ${tools.map((tool) => tool.name).join(', ')}\n`)
     const answer = await client.callTool({ name: 'ssh_execute', arguments: { target: 'demo', command: COMMAND } })
-    if (answer.isError || answer.structuredContent === undefined) throw new Error(`ssh_execute failed: ${JSON.stringify(answer.content)}`)
+    if (answer.isError || answer.structuredContent === undefined)
+      throw new Error(`ssh_execute failed: ${JSON.stringify(answer.content)}`)
     return answer.structuredContent as Record<string, unknown>
   } finally {
     await client.close()
@@ -108,7 +118,9 @@ async function main(): Promise<void> {
     output.say(`  npx mahavishnu runs show ${run.run_id} ${where}`)
     output.say(`  npx mahavishnu workers list ${where}`)
     output.say(`  npx mahavishnu doctor ${where}`)
-    output.say('  npm run quickstart -- --serve      keeps the SSH server up, so that this works from another terminal:')
+    output.say(
+      '  npm run quickstart -- --serve      keeps the SSH server up, so that this works from another terminal:',
+    )
     output.say(`  npx mahavishnu ssh execute demo ${where} -- 'uname -a'   (while it is up)`)
     if (options.serve) await untilInterrupted()
 

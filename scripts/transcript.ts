@@ -36,6 +36,10 @@ const check = output.args.includes('--check')
 if (!check) writeFileSync(readme, after)
 output.finish(
   { file: 'README.md', differs, written: differs && !check },
-  differs ? (check ? 'README.md has another transcript; run npm run transcript' : 'wrote README.md') : 'README.md is up to date',
+  differs
+    ? check
+      ? 'README.md has another transcript; run npm run transcript'
+      : 'wrote README.md'
+    : 'README.md is up to date',
 )
 process.exitCode = check && differs ? 1 : 0

@@ -228,6 +228,8 @@ async function makeFolder(folder: string): Promise<void> {
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 })
   } catch (error) {
-    throw mhvError('MHV_INSTANCE_INVALID', `${folder} cannot be made (${systemCode(error) ?? 'error'})`, { cause: error })
+    throw mhvError('MHV_INSTANCE_INVALID', `${folder} cannot be made (${systemCode(error) ?? 'error'})`, {
+      cause: error,
+    })
   }
 }

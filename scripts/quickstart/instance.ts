@@ -10,7 +10,13 @@ export async function writeInstance(folder: string, server: Omit<QuickstartServe
   await chmod(folder, 0o700)
   await writeFile(
     join(settings, 'mahavishnu.yaml'),
-    ['# Settings of this instance; every key: docs/reference/settings.md', 'version: 1', 'ssh:', '  known_hosts: []', ''].join('\n'),
+    [
+      '# Settings of this instance; every key: docs/reference/settings.md',
+      'version: 1',
+      'ssh:',
+      '  known_hosts: []',
+      '',
+    ].join('\n'),
   )
   await writeFile(
     join(settings, 'inventory.yaml'),

@@ -107,7 +107,9 @@ export async function startBuiltInServer(folder: string): Promise<QuickstartServ
     connection.on('authentication', (request) => {
       const known = request.method === 'publickey' && request.key.data.equals(allowed.getPublicSSH())
       const genuine =
-        known && (request.signature === undefined || allowed.verify(request.blob as Buffer, request.signature, request.hashAlgo) === true)
+        known &&
+        (request.signature === undefined ||
+          allowed.verify(request.blob as Buffer, request.signature, request.hashAlgo) === true)
       if (genuine) request.accept()
       else request.reject(['publickey'])
     })
@@ -154,9 +156,10 @@ async function answering(port: number): Promise<void> {
   const { connect } = await import('node:net')
   for (;;) {
     const socket = connect({ port, host: '127.0.0.1' })
-    const open = await Promise.race([once(socket, 'connect').then(() => true), once(socket, 'close').then(() => false)]).catch(
-      () => false,
-    )
+    const open = await Promise.race([
+      once(socket, 'connect').then(() => true),
+      once(socket, 'close').then(() => false),
+    ]).catch(() => false)
     socket.destroy()
     if (open) return
     await delay(20)

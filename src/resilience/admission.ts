@@ -11,7 +11,7 @@ export interface AdmissionLimits {
 export interface AdmissionPlace {
   /** Whether the slot was there at once. */
   readonly immediate: boolean
-  /** Number of runs that were ahead in the queue; 0 for an immediate one. */
+  /** Number of runs of the same worker that were ahead in the queue; 0 for an immediate one. */
   readonly position: number
   /** Fulfilled when the slot is there; rejects with the signal's reason. */
   ready(signal: AbortSignal): Promise<void>
@@ -81,10 +81,15 @@ export function createAdmission(process: AdmissionLimits, ofWorker: (worker: str
     whole[what] += by
   }
 
+  function countAhead(worker: string, priority: Priority): number {
+    const before = PRIORITIES.slice(0, PRIORITIES.indexOf(priority) + 1)
+    return before.flatMap((each) => queues.get(each) ?? []).filter((waiter) => waiter.worker === worker).length
+  }
+
   function enqueue(level: Level, worker: string, priority: Priority): AdmissionPlace {
     const full = [level, whole].find((each) => each.queued >= each.limits.queue_size)
     if (full) throw fullError(full)
-    const position = level.queued
+    const position = countAhead(worker, priority)
     const { promise, resolve } = Promise.withResolvers<void>()
     const waiter: Waiter = { worker, priority, granted: false, grant: resolve }
     const queue = queues.get(priority) as Waiter[]
@@ -124,13 +129,13 @@ export function createAdmission(process: AdmissionLimits, ofWorker: (worker: str
   }
 }
 
-function fullError(level: Level): MhvError {
-  const { max_concurrent, queue_size } = level.limits
+function fullError({ name, running, queued, limits }: Level): MhvError {
+  const { max_concurrent, queue_size } = limits
   return mhvError(
     'MHV_ADMISSION_FULL',
-    `${level.name}: ${level.running} of ${max_concurrent} slots are taken and ${level.queued} of ${queue_size} places in the queue`,
+    `${name}: ${running} of ${max_concurrent} slots (max_concurrent) are taken and ${queued} of ${queue_size} places in the queue (queue_size)`,
     // One second: no estimate yet of how fast the slots turn over.
-    { retryAfter: 1, details: { limit: level.name, position: level.queued + 1, max_concurrent, queue_size } },
+    { retryAfter: 1, details: { limit: `${name}.queue_size`, position: queued + 1, max_concurrent, queue_size } },
   )
 }
 
@@ -148,7 +153,7 @@ function abortable(promise: Promise<void>, signal: AbortSignal): Promise<void> {
     const abort = () => reject(signal.reason)
     if (signal.aborted) return abort()
     signal.addEventListener('abort', abort, { once: true })
-    promise.then(() => {
+    void promise.then(() => {
       signal.removeEventListener('abort', abort)
       resolve()
     })

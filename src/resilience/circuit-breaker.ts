@@ -17,7 +17,7 @@ export interface CircuitBreaker {
   state(): BreakerState
   /** Throws MHV_BREAKER_OPEN with retry_after; changes nothing otherwise. */
   check(): void
-  /** As `check`, and counts the call until its outcome is told. */
+  /** As `check`, and counts the call until its outcome is told. What was let in before a change is not counted after. */
   enter(): BreakerPass
 }
 
@@ -30,6 +30,8 @@ export function createCircuitBreaker(name: string, limits: BreakerDefaults, cloc
   let failures = 0
   let openUntil: number | null = null
   let trials = 0
+  /** Rises whenever it opens or closes: what a call from before then tells is out of date. */
+  let era = 0
 
   function state(): BreakerState {
     if (openUntil === null) return 'closed'
@@ -39,23 +41,30 @@ export function createCircuitBreaker(name: string, limits: BreakerDefaults, cloc
   function check(): void {
     const now = state()
     if (now === 'closed' || (now === 'half-open' && trials < limits.half_open_max_calls)) return
-    const seconds = now === 'open' ? ((openUntil ?? 0) - clock.monotonic()) / 1000 : 1
+    // While trials are under way nobody knows how long: one second is as good as any.
+    const seconds = now === 'open' ? Math.ceil(((openUntil ?? 0) - clock.monotonic()) / 1000) : 1
     throw mhvError(
       'MHV_BREAKER_OPEN',
-      `${name}: ${failures} failures in a row; calls are held back for another ${Math.ceil(seconds)} s`,
-      { retryAfter: Math.ceil(seconds), details: { target: name, failures, state: now } },
+      `${name}: ${failures} failures in a row; calls are held back for another ${seconds} s`,
+      { retryAfter: seconds, details: { target: name, failures, state: now } },
     )
   }
 
-  function close(): void {
-    failures = 0
-    openUntil = null
+  function change(until: number | null): void {
+    openUntil = until
+    trials = 0
+    era += 1
   }
 
-  function fail(wasTrial: boolean): void {
+  function succeed(): void {
+    failures = 0
+    if (openUntil !== null) change(null)
+  }
+
+  function fail(): void {
     failures += 1
-    if (wasTrial || failures >= limits.failure_threshold) {
-      openUntil = clock.monotonic() + limits.recovery_timeout * 1000
+    if (openUntil !== null || failures >= limits.failure_threshold) {
+      change(clock.monotonic() + limits.recovery_timeout * 1000)
     }
   }
 
@@ -64,23 +73,24 @@ export function createCircuitBreaker(name: string, limits: BreakerDefaults, cloc
     check,
     enter() {
       check()
-      const trial = state() === 'half-open'
+      const entered = era
+      const trial = openUntil !== null
       if (trial) trials += 1
       let told = false
-      const tell = (act: () => void) => {
+      const tell = (act: () => void) => () => {
         if (told) return
         told = true
+        if (entered !== era) return
         if (trial) trials -= 1
         act()
       }
-      return {
-        success: () => tell(close),
-        failure: () => tell(() => fail(trial)),
-        neutral: () => tell(() => undefined),
-      }
+      return { success: tell(succeed), failure: tell(fail), neutral: tell(() => undefined) }
     },
   }
 }
+
+/** Breakers that are remembered; beyond that, those that are closed are forgotten. */
+const MAX_BREAKERS = 10_000
 
 /** The breakers of all targets, made on first use. */
 export interface CircuitBreakers {
@@ -90,11 +100,17 @@ export interface CircuitBreakers {
 
 export function createCircuitBreakers(clock: Clock): CircuitBreakers {
   const breakers = new Map<string, CircuitBreaker>()
+
+  function forgetClosed(): void {
+    for (const [name, breaker] of breakers) if (breaker.state() === 'closed') breakers.delete(name)
+  }
+
   return {
     of(worker, target, limits) {
       const name = `${worker}:${target}`
       let breaker = breakers.get(name)
       if (breaker === undefined) {
+        if (breakers.size >= MAX_BREAKERS) forgetClosed()
         breaker = createCircuitBreaker(name, limits, clock)
         breakers.set(name, breaker)
       }

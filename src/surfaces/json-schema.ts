@@ -45,16 +45,35 @@ export function controlSchemas({ input, output }: ControlCall): CallSchemas {
   return { input: publicSchema(z.strictObject(input.shape), 'input'), output: publicSchema(output, 'output') }
 }
 
-/** JSON Schema without the bounds of a double, which zod gives to every whole number and which tell nobody anything. */
+/** The JSON Schema of a schema, in the spelling that most clients understand. */
 export function publicSchema(schema: z.ZodType, io: 'input' | 'output'): PublicSchema {
-  return z.toJSONSchema(schema, {
-    io,
-    unrepresentable: 'any',
-    override({ jsonSchema }) {
-      if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
-      if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum
-    },
-  }) as PublicSchema
+  return portable(z.toJSONSchema(schema, { io, unrepresentable: 'any' })) as PublicSchema
+}
+
+/** Positions of data, where what looks like a keyword is none. */
+const DATA: readonly string[] = ['default', 'const', 'enum', 'examples']
+
+/**
+ * One type per schema and no empty schemas for further fields, since clients that translate schemas for models know no
+ * other spelling; and without the bounds of a double, which zod gives to every whole number and which tell nobody
+ * anything.
+ */
+function portable(node: unknown): unknown {
+  if (Array.isArray(node)) return node.map(portable)
+  if (typeof node !== 'object' || node === null) return node
+  const entries = Object.entries(node).flatMap(([key, value]): [string, unknown][] => {
+    if (DATA.includes(key)) return [[key, value]]
+    if (key === 'type' && Array.isArray(value)) return [['anyOf', value.map((type) => ({ type }))]]
+    if (key === 'minimum' && value === Number.MIN_SAFE_INTEGER) return []
+    if (key === 'maximum' && value === Number.MAX_SAFE_INTEGER) return []
+    if (key === 'additionalProperties' && isEmpty(value)) return [[key, true]]
+    return [[key, portable(value)]]
+  })
+  return Object.fromEntries(entries)
+}
+
+function isEmpty(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && Object.keys(value).length === 0
 }
 
 /** Takes flat arguments apart into the operation's own input and the envelope. */

@@ -38,8 +38,10 @@ export function createLogger(
 const OWN_NAMES = ['level', 'time', 'msg']
 
 function factsOf(fields: Fields = {}): Record<string, unknown> {
-  const plain = plainJson(fields) as Record<string, unknown>
+  const plain = plainJson(fields)
+  // Fields that cannot be read come back as a text that says so.
+  const facts = typeof plain === 'object' && plain !== null ? plain : { fields: plain }
   return Object.fromEntries(
-    Object.entries(plain).map(([name, value]) => [OWN_NAMES.includes(name) ? `${name}_` : name, value]),
+    Object.entries(facts).map(([name, value]) => [OWN_NAMES.includes(name) ? `${name}_` : name, value]),
   )
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { OperationContext } from '../core/context.ts'
-import { mhvError } from '../core/errors.ts'
 import { isErrorCode } from '../core/error-table.ts'
+import { mhvError } from '../core/errors.ts'
 import { defineOperation, type Effect } from '../core/operation.ts'
 import { defineWorker } from '../core/worker.ts'
 
@@ -48,7 +48,13 @@ export function createProbeWorker(ledger: ProbeLedger = createLedger()) {
 
   const value = z.string().max(100_000).default('').describe('any text; it comes back')
   const output = z.object({ value: z.string() })
-  const common = { input: z.object({ value }), output, errors: [], timeout: 30, examples: [{ title: 'echo', input: {} }] }
+  const common = {
+    input: z.object({ value }),
+    output,
+    errors: [],
+    timeout: 30,
+    examples: [{ title: 'echo', input: {} }],
+  }
 
   const look = defineOperation({
     ...common,
@@ -80,7 +86,12 @@ export function createProbeWorker(ledger: ProbeLedger = createLedger()) {
     summary: 'Fails with the code that it is given, a number of times.',
     effect: 'write',
     idempotent: false,
-    input: z.object({ code: z.string(), times: z.number().int().min(0).default(1_000), message: z.string().default('told to'), pause_ms: z.number().int().min(0).default(0) }),
+    input: z.object({
+      code: z.string(),
+      times: z.number().int().min(0).default(1_000),
+      message: z.string().default('told to'),
+      pause_ms: z.number().int().min(0).default(0),
+    }),
     examples: [{ title: 'a refused connection', input: { code: 'MHV_SSH_CONNECT_REFUSED' } }],
     async run(context: ProbeContext, input) {
       await act(context, input.code)

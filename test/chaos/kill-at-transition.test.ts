@@ -43,7 +43,11 @@ async function crash(folder: string, transition: TransitionName, when: string): 
 
 /** Starts again on the folder that the crash left, and reads everything that is there. */
 async function startAgain(folder: string): Promise<ReadonlyMap<string, WorkerResult>> {
-  const instance = await createInstances(probeComposition()).open({ folder, doing: 'check', set: { 'log.level': 'error' } })
+  const instance = await createInstances(probeComposition()).open({
+    folder,
+    doing: 'check',
+    set: { 'log.level': 'error' },
+  })
   try {
     const principal = instance.principal
     const listed = await instance.control({ name: 'run_list', input: { limit: 200 }, principal })

@@ -51,7 +51,9 @@ test('there are blocks, and each of them is YAML with keys', () => {
 test('every key of the design documents’ YAML is accepted, refused with its new name, or known and not available yet', async () => {
   for (const { name, path, value } of keys) {
     const row = seedKey(path)
-    assert.ok(row, `${name}: ${path.join('.')} is not in the table`)
+    // Objectives and recovery plans have a row for each of them, not for each of their fields.
+    const own = path[0] === 'slos' || path[0] === 'disaster_recovery' ? path.slice(0, 2) : path
+    assert.ok(row && SEED_KEYS.has(own.join('.')), `${name}: ${path.join('.')} is not in the table`)
     const { loaded, codes, messages } = await answer(JSON.stringify(nest(path, value)))
     assert.deepEqual(codes, CODES[row.is], path.join('.'))
     if (row.is === 'renamed') assert.ok(messages[0]?.includes(row.to), messages[0])

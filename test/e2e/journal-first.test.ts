@@ -38,7 +38,9 @@ suite('CORE-01: in the journal, on stable storage, before anything acts', { skip
     const folder = await sshInstance(sshd)
     const [trace, file] = [join(folder, 'trace'), join(folder, 'seen')]
     const strace = ['-f', '-ttt', '-T', '-qq', '-e', 'trace=fdatasync,fsync', '-o', trace]
-    const { stdout } = await run('strace', [...strace, process.execPath, CHILD, folder, file, mode], { timeout: 60_000 })
+    const { stdout } = await run('strace', [...strace, process.execPath, CHILD, folder, file, mode], {
+      timeout: 60_000,
+    })
     const { asked, status, error } = JSON.parse(stdout.trim().split('\n').at(-1) ?? '{}')
     assert.equal(status, 'completed', error)
     const seen = Number(await readFile(file, 'utf8')) * 1000

@@ -76,7 +76,11 @@ suite('CORE-04: a secret is found nowhere', { skip: missing ?? false }, () => {
   ): Promise<T> {
     const target = { user: user.name, identity_files: [], password }
     const folder = await sshInstance(sshd, { target })
-    await writeFile(join(folder, 'print-secret'), `#!/bin/sh\nenv > ${folder}/seen-environment\nprintf '%s-%s-%s-%s\\n' ${CANARY.split('-').join(' ')}\n`, { mode: 0o700 })
+    await writeFile(
+      join(folder, 'print-secret'),
+      `#!/bin/sh\nenv > ${folder}/seen-environment\nprintf '%s-%s-%s-%s\\n' ${CANARY.split('-').join(' ')}\n`,
+      { mode: 0o700 },
+    )
     const composition = { ...production(), env: { ...process.env, CANARY_PASSWORD: CANARY }, createRedactor: redactor }
     const instance = await createInstances(composition).open({ folder, doing: 'test', set: { 'log.level': 'debug' } })
     const run = (command: string) =>
@@ -126,7 +130,11 @@ suite('CORE-04: a secret is found nowhere', { skip: missing ?? false }, () => {
         return true
       })
       assert.deepEqual(await filesWithCanary(folder), [])
-      assert.ok(!JSON.stringify(await instance.control({ name: 'worker_health', input: {}, principal: instance.principal })).includes(CANARY))
+      assert.ok(
+        !JSON.stringify(
+          await instance.control({ name: 'worker_health', input: {}, principal: instance.principal }),
+        ).includes(CANARY),
+      )
     })
   })
 

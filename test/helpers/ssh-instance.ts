@@ -24,7 +24,10 @@ export async function sshInstance(sshd: Sshd, options: SshInstanceOptions = {}):
   await mkdir(settings, { mode: 0o700 })
   const block = { host: sshd.host, port: sshd.port, user: sshd.user, identity_files: [sshd.userKey], ...options.target }
   const targets = { box: { tier: options.tier ?? 'dev', ssh: block } }
-  await writeFile(join(settings, 'mahavishnu.yaml'), stringify({ version: 1, ssh: { known_hosts: [], ...options.ssh } }))
+  await writeFile(
+    join(settings, 'mahavishnu.yaml'),
+    stringify({ version: 1, ssh: { known_hosts: [], ...options.ssh } }),
+  )
   await writeFile(join(settings, 'inventory.yaml'), stringify({ version: 1, targets }))
   await writeFile(join(settings, 'policy.yaml'), options.policy ?? ALLOW_ALL)
   await writeFile(join(folder, 'known_hosts'), sshd.knownHosts, { mode: 0o600 })

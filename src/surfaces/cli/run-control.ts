@@ -69,7 +69,7 @@ interface OutputPage {
   readonly ended: boolean
 }
 
-/** Page by page to the end of what there is, each stream to its own, byte by byte as it came. */
+/** Page by page to the end of what there is, each stream to its own; the bytes as they came unless an encoding is asked for. */
 async function showWholeOutput(
   { out }: Session,
   input: Readonly<Record<string, unknown>>,
@@ -78,12 +78,12 @@ async function showWholeOutput(
   let cursor = input.cursor
   let page: OutputPage
   do {
-    page = (await ask({ ...input, cursor, encoding: 'base64' })) as unknown as OutputPage
+    page = (await ask({ encoding: 'base64', ...input, cursor })) as unknown as OutputPage
     for (const { stream, text, gap_bytes } of page.chunks) {
       if (gap_bytes > 0) out.note(`[${gap_bytes} bytes of ${stream} were not kept here]`)
-      const bytes = Buffer.from(text, 'base64')
-      if (stream === 'stdout') out.data(bytes)
-      else out.errorData(bytes)
+      const piece = input.encoding === undefined ? Buffer.from(text, 'base64') : text
+      if (stream === 'stdout') out.data(piece)
+      else out.errorData(piece)
     }
     cursor = page.next_cursor
     await out.flush()

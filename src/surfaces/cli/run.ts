@@ -10,7 +10,7 @@ import { listenForInterrupts, type Session } from './session.ts'
 
 export interface CliParts {
   readonly version: string
-  /** Loads the program behind the commands. Not called for `--version`. */
+  /** Loads the program behind the commands. */
   readonly app: () => Promise<CliApp>
   readonly io?: CliIo
 }
@@ -20,11 +20,6 @@ export async function runCli(argv: readonly string[], parts: CliParts): Promise<
   const io = parts.io ?? processIo()
   const line = splitLine(argv)
   const out = createOutput(io, { quiet: line.options.some((word) => word === '--quiet' || word === '-q') })
-  if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
-    out.say(parts.version)
-    await out.flush()
-    return EXIT.ok
-  }
   try {
     const app = await parts.app()
     const invocation = parseLine(line, { app, io, out, version: parts.version })

@@ -48,6 +48,9 @@ function resultText(result: WorkerResult): string {
   }
   const effect = result.metadata.effect === 'read' ? null : result.effect_certainty
   if (effect !== null) lines.push(`effect: ${CERTAINTY_TEXT[effect]}`)
+  if (result.status !== 'completed' && result.effect_certainty !== 'none') {
+    lines.push(`run_output ${JSON.stringify({ run_id: result.run_id })} reads what it had written.`)
+  }
   return [...lines, ...outputLines(result)].join('\n')
 }
 
@@ -115,12 +118,26 @@ interface OutputPage {
 
 function chunksText(output: Record<string, unknown>): string {
   const { run_id, chunks, next_cursor, ended } = output as unknown as OutputPage
-  const lines = chunks.flatMap(({ stream, text, gap_bytes }) => [
-    ...(gap_bytes > 0 ? [`[… ${gap_bytes} bytes were not kept …]`] : []),
-    ...(text === '' ? [] : [`--- ${stream} ---`, bounded(plainText(text), MAX_TEXT).replace(/\n$/, '')]),
-  ])
+  const lines: string[] = []
+  let text = ''
+  for (const [index, chunk] of chunks.entries()) {
+    const goesOn = index > 0 && chunk.gap_bytes === 0 && chunks[index - 1]?.stream === chunk.stream
+    if (!goesOn) {
+      pushText(lines, text)
+      text = ''
+      if (chunk.gap_bytes > 0) lines.push(`[… ${chunk.gap_bytes} bytes were not kept …]`)
+      lines.push(`--- ${chunk.stream} ---`)
+    }
+    text += chunk.text
+  }
+  pushText(lines, text)
   const next = `run_output ${JSON.stringify({ run_id, cursor: next_cursor })}`
   return [...lines, ended ? 'That was all of it.' : `There may be more: ${next}`].join('\n')
+}
+
+/** A page is as long as the caller asked for: nothing of it is left out. */
+function pushText(lines: string[], text: string): void {
+  if (text !== '') lines.push(plainText(text).replace(/\n$/, ''))
 }
 
 function listText(output: Record<string, unknown>): string {

@@ -1,0 +1,66 @@
+import { access } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { type Composition, instanceFolder, readSetting } from '../app.ts'
+import { explainSetting, showSettings } from '../config/explain.ts'
+import { settingsJsonSchema } from '../config/json-schema.ts'
+import { type LoadedSettings, loadSettings } from '../config/layers.ts'
+import { loadInventory } from '../config/inventory.ts'
+import { toMhvError, type WireError } from '../core/errors.ts'
+import { loadPolicy } from '../governance/policy-file.ts'
+import type { ConfigCalls, ConfigReport, InstancePlace } from '../surfaces/cli/commands.ts'
+
+/** The CLI's questions about the configuration. None needs the lock, and none changes anything. */
+export function createConfigCalls(composition: Composition): ConfigCalls {
+  const load = async (place: InstancePlace) => (await readSetting(composition, { ...place, doing: 'config' })).loaded
+  return {
+    validate: (place) => validate(composition, place),
+    explain: async (place, key) => explainSetting(await load(place), key),
+    show: async (place) => showSettings(await load(place)),
+    schema: async () => settingsJsonSchema(composition.registry),
+  }
+}
+
+/** Looks at every file, also when an earlier one cannot be used, so that all problems are told at once. */
+async function validate(composition: Composition, place: InstancePlace): Promise<ConfigReport> {
+  const folder = instanceFolder(composition, place.folder)
+  const problems: WireError[] = []
+  const attempt = async <T>(act: () => Promise<T>): Promise<T | undefined> => {
+    try {
+      return await act()
+    } catch (error) {
+      problems.push(toMhvError(error).toWire())
+      return undefined
+    }
+  }
+  const flags = Object.entries(place.set ?? {}).map(([key, value]) => `${key}=${value}`)
+  const { registry, env } = composition
+  const loaded = await attempt(() => loadSettings({ folder, registry, env, flags }))
+  // Without settings the files lie where the defaults have them.
+  const defaults = loaded ?? (await loadSettings({ folder: join(folder, '.none'), registry, env: {}, flags: [] }))
+  const inventory = resolve(folder, defaults.values.inventory.file)
+  const policy = resolve(folder, defaults.values.policy.file)
+  await attempt(() => loadInventory({ file: inventory, registry }))
+  await attempt(() => loadPolicy(policy))
+  return {
+    files: [
+      ...settingsFilesOf(loaded, folder),
+      { what: 'inventory', file: inventory, present: await exists(inventory) },
+      { what: 'policy', file: policy, present: await exists(policy) },
+    ],
+    problems,
+  }
+}
+
+function settingsFilesOf(loaded: LoadedSettings | undefined, folder: string) {
+  if (loaded === undefined) return [{ what: 'settings', file: join(folder, 'settings'), present: true }]
+  return loaded.layers
+    .filter((layer) => layer.name !== 'environment' && layer.name !== 'options')
+    .map((layer) => ({ what: layer.name, file: layer.from, present: layer.present }))
+}
+
+export function exists(file: string): Promise<boolean> {
+  return access(file).then(
+    () => true,
+    () => false,
+  )
+}

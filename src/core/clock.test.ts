@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { isoTime, systemClock } from './clock.ts'
+
+suite('system clock', () => {
+  test('after calls back once, or never when it was cancelled', async () => {
+    let called = 0
+    const cancelled = systemClock.after(10, () => (called += 100))
+    systemClock.after(10, () => (called += 1))
+    cancelled()
+    await systemClock.sleep(40)
+    assert.equal(called, 1)
+  })
+
+  test('a sleep ends with the reason of its signal', async () => {
+    const reason = new Error('enough')
+    const controller = new AbortController()
+    const sleeping = systemClock.sleep(60_000, controller.signal)
+    controller.abort(reason)
+    await assert.rejects(sleeping, reason)
+    await assert.rejects(systemClock.sleep(60_000, AbortSignal.abort(reason)), reason)
+  })
+
+  test('what is longer than a timer of Node can be is not over at once', async (context) => {
+    const day = 86_400_000
+    context.mock.timers.enable({ apis: ['setTimeout'] })
+    let called = 0
+    let slept = 0
+    systemClock.after(60 * day, () => (called += 1))
+    const long = systemClock.sleep(60 * day).then(() => (slept += 1))
+    const turns = async (days: number) => {
+      for (let passed = 0; passed < days; passed++) {
+        context.mock.timers.tick(day)
+        await Promise.resolve()
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+    }
+    await turns(59)
+    assert.deepEqual([called, slept], [0, 0])
+    await turns(2)
+    await long
+    assert.deepEqual([called, slept], [1, 1])
+  })
+
+  test('times are ISO 8601 in UTC', () => {
+    assert.equal(isoTime(1), '1970-01-01T00:00:00.001Z')
+  })
+})

@@ -1,0 +1,42 @@
+/** What a program may import from `mahavishnu`: to embed an instance, or to declare a worker of its own. */
+export { type Composition, createInstances, production } from './app.ts'
+export type { Clock } from './core/clock.ts'
+export type {
+  CollectedOutput,
+  Logger,
+  OperationContext,
+  OutputSink,
+  Principal,
+  Progress,
+  ResolvedTarget,
+  SecretReference,
+  SecretResolver,
+  Tier,
+  WorkerContext,
+  WorkerState,
+} from './core/context.ts'
+export type { Envelope, EnvelopeInput } from './core/envelope.ts'
+export { ERROR_TABLE, type ErrorCode, type ErrorSpec } from './core/error-table.ts'
+export { MhvError, mhvError, type WireError } from './core/errors.ts'
+export { defineOperation, type Effect, type OperationSpec } from './core/operation.ts'
+export type {
+  DumpStream,
+  PortName,
+  Ports,
+  RemoteExec,
+  RemoteExecRequest,
+  RemoteExecResult,
+  RemoteFileStat,
+  RemoteFs,
+  RemotePty,
+  RemotePtyEvents,
+  RemotePtyRequest,
+  RemotePtySession,
+} from './core/ports.ts'
+export { createRegistry, type Registry } from './core/registry.ts'
+export { toOriginalResult, type WorkerResult } from './core/result.ts'
+export { secretReference } from './core/secret-reference.ts'
+export { type AnyWorker, defineWorker, type WorkerConnection, type WorkerSpec } from './core/worker.ts'
+export type { ControlRequest } from './runtime/call-control.ts'
+export type { Instance, InstanceOptions, Instances } from './runtime/instance.ts'
+export type { InvokeRequest } from './runtime/runtime.ts'

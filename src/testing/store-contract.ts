@@ -1,0 +1,31 @@
+import { describe } from 'node:test'
+import { createFakeClock, type FakeClock } from './fake-clock.ts'
+import { describeClosing, describeMany } from './store-contract-calls.ts'
+import { describeKeys } from './store-contract-keys.ts'
+import { describeReading } from './store-contract-reading.ts'
+import { describeChanges, describeNewRuns } from './store-contract-runs.ts'
+import { type OpenedStore, SAMPLE_START, type WithStore } from './store-samples.ts'
+
+/**
+ * What every implementation of the port does. Registers the tests with node:test; each has a store of its own, whose
+ * time is a clock that stands at SAMPLE_START.
+ */
+export function storeContract(name: string, open: (clock: FakeClock) => Promise<OpenedStore>): void {
+  const withStore: WithStore = (test) => async () => {
+    const clock = createFakeClock(SAMPLE_START)
+    const opened = await open(clock)
+    try {
+      await test(opened.store, clock, opened)
+    } finally {
+      await opened.cleanup()
+    }
+  }
+  describe(`${name}: the contract of a store`, () => {
+    describe('a new run', () => describeNewRuns(withStore))
+    describe('a change', () => describeChanges(withStore))
+    describe('an idempotency key', () => describeKeys(withStore))
+    describe('many calls', () => describeMany(withStore))
+    describe('closing', () => describeClosing(withStore))
+    describeReading(withStore)
+  })
+}
