@@ -17,6 +17,7 @@ import { median } from './harness/stats.ts'
 import type { RawSsh2 } from './peers/raw-ssh2.ts'
 
 const BARE_SERVER = fileURLToPath(new URL('./peers/bare-mcp-server.ts', import.meta.url))
+const PIPE_MAKER = 'mkfifo'
 const CONNECTIONS = 100
 /** Milliseconds that a process is left alone before its memory is read. */
 const SETTLE_MS = 1_000
@@ -119,8 +120,8 @@ async function memory(options: BenchOptions, instance: string): Promise<readonly
 /** Holds as many commands open as there are to be connections; they end when somebody writes to the pipe. */
 function makeGate(folder: string): { readonly command: string; open(): void } {
   const path = join(folder, 'gate')
-  const { status, stderr } = spawnSync('mkfifo', [path])
-  if (status !== 0) throw new Error(`mkfifo: ${stderr}`)
+  const { status, stderr } = spawnSync(PIPE_MAKER, [path])
+  if (status !== 0) throw new Error(`${PIPE_MAKER}: ${stderr}`)
   return { command: `cat '${path}'`, open: () => closeSync(openSync(path, 'w')) }
 }
 

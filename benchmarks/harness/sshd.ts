@@ -8,6 +8,7 @@ import { join } from 'node:path'
 export const CIPHER = 'aes128-gcm@openssh.com'
 
 const PROGRAM = '/usr/sbin/sshd'
+const KEY_MAKER = 'ssh-keygen'
 const HOST = '127.0.0.1'
 const START_MS = 10_000
 
@@ -29,8 +30,8 @@ export function sshdMissing(): string | undefined {
 }
 
 function makeKey(file: string): string {
-  const { status, stderr } = spawnSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', '', '-f', file])
-  if (status !== 0) throw new Error(`ssh-keygen: ${stderr}`)
+  const { status, stderr } = spawnSync(KEY_MAKER, ['-q', '-t', 'ed25519', '-N', '', '-C', '', '-f', file])
+  if (status !== 0) throw new Error(`${KEY_MAKER}: ${stderr}`)
   return readFileSync(`${file}.pub`, 'utf8').trim()
 }
 

@@ -10,8 +10,6 @@ export const INVENTORY_FORMAT = 1
 
 /** Names of targets and groups. No leading dash: names reach command lines. */
 export const TARGET_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
-export const TARGET_NAME_FORM =
-  'letters, digits, dots, dashes and underscores, 128 at most, the first a letter or digit'
 
 const name = () =>
   z.string().regex(TARGET_NAME, {

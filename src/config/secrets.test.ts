@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { inspect } from 'node:util'
+import { makePipe } from '../../test/fixtures/config/loading.ts'
 import { instanceFolder } from '../../test/fixtures/config/workers.ts'
 import type { SecretReference } from '../core/context.ts'
 import type { MhvError } from '../core/errors.ts'
@@ -106,7 +106,7 @@ test('what is no regular file, too big, not text, too short or not there is refu
     blank: '        \n',
   })
   mkdirSync(join(folder, 'folder'))
-  execFileSync('mkfifo', ['-m', '600', join(folder, 'pipe')])
+  await makePipe(join(folder, 'pipe'))
   await fails(resolver.resolve('file:folder'), 'MHV_SECRET_UNRESOLVED', /is a directory/)
   await fails(resolver.resolve('file:pipe'), 'MHV_SECRET_UNRESOLVED', /is not a regular file/)
   await fails(resolver.resolve('file:/dev/zero'), 'MHV_SECRET_UNRESOLVED', /is not a regular file/)

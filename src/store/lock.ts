@@ -35,7 +35,10 @@ export async function lockInstance(folder: string, doing: string): Promise<Insta
   } catch (error) {
     database.close()
     const holder = await lockHolder(folder)
-    throw mhvError('MHV_INSTANCE_LOCKED', `${folder} is held by ${holderText(holder)}`, { details: { folder, holder }, cause: error })
+    throw mhvError('MHV_INSTANCE_LOCKED', `${folder} is held by ${holderText(holder)}`, {
+      details: { folder, holder },
+      cause: error,
+    })
   }
   const holder: LockHolder = { pid: process.pid, host: hostname(), doing, since: isoTime(Date.now()) }
   await writeFile(holderFile(folder), `${JSON.stringify(holder)}\n`, { mode: 0o600 })

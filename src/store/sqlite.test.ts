@@ -15,9 +15,9 @@ storeContract('sqlite', async (clock) => {
       store = await openSqliteStore(options)
       return store
     },
-    async cleanup() {
+    async cleanup(failed) {
       await store.close()
-      await rm(folder, { recursive: true })
+      if (!failed) await rm(folder, { recursive: true })
     },
   }
 })

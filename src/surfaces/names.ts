@@ -79,8 +79,11 @@ function dashed(name: string): string {
 function refuseFlags({ id, spec }: RegisteredOperation): void {
   const stdin = spec.cli?.stdin !== undefined && spec.cli.stdin !== 'stdin' ? ['stdin'] : []
   const taken: readonly string[] = [...GLOBAL_FLAGS, ...ENVELOPE_NAMES.map(dashed), ...stdin]
-  const clash = Object.keys(spec.input.shape).find((field) => taken.includes(dashed(field)))
-  if (clash !== undefined) throw new Error(`"${id}": its field "${clash}" would be an option that exists already`)
+  for (const field of Object.keys(spec.input.shape)) {
+    if (taken.includes(dashed(field))) throw new Error(`"${id}": its field "${field}" would be an option that exists`)
+    // `--no-x` is how a field `x` is turned off.
+    if (field.startsWith('no_')) throw new Error(`"${id}": its field "${field}" must be named by what it turns on`)
+  }
 }
 
 function refuseTwins(names: readonly Name[], what: string, of: (name: Name) => string | null): void {

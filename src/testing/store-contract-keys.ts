@@ -3,7 +3,6 @@ import { it } from 'node:test'
 import {
   create,
   keyedRun,
-  refused,
   SAMPLE_START,
   sampleEnd,
   sampleEvent,

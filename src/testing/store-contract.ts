@@ -14,10 +14,12 @@ export function storeContract(name: string, open: (clock: FakeClock) => Promise<
   const withStore: WithStore = (test) => async () => {
     const clock = createFakeClock(SAMPLE_START)
     const opened = await open(clock)
+    let failed = true
     try {
       await test(opened.store, clock, opened)
+      failed = false
     } finally {
-      await opened.cleanup()
+      await opened.cleanup(failed)
     }
   }
   describe(`${name}: the contract of a store`, () => {

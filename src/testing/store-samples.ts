@@ -8,8 +8,8 @@ export interface OpenedStore {
   readonly store: Store
   /** Closes the store and opens the same journal again; absent where nothing outlives a close. */
   reopen?(): Promise<Store>
-  /** Called after every test, also after one that failed. */
-  cleanup(): Promise<void>
+  /** Called after every test. What a failed one leaves on a disk is to be kept. */
+  cleanup(failed: boolean): Promise<void>
 }
 
 export type WithStore = (

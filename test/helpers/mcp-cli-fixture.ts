@@ -62,8 +62,20 @@ export function surfaceApp(composition: Composition = surfaceComposition()): Cli
                   details: {
                     count: 2,
                     problems: [
-                      { code: 'MHV_CONFIG_UNKNOWN_KEY', message: 'there is no setting "a"', file: '/x/mahavishnu.yaml', line: 2, column: 1 },
-                      { code: 'MHV_CONFIG_INVALID', message: 'must be a number', file: '/x/mahavishnu.yaml', line: 3, column: 4 },
+                      {
+                        code: 'MHV_CONFIG_UNKNOWN_KEY',
+                        message: 'there is no setting "a"',
+                        file: '/x/mahavishnu.yaml',
+                        line: 2,
+                        column: 1,
+                      },
+                      {
+                        code: 'MHV_CONFIG_INVALID',
+                        message: 'must be a number',
+                        file: '/x/mahavishnu.yaml',
+                        line: 3,
+                        column: 4,
+                      },
                     ],
                   },
                 },

@@ -16,7 +16,25 @@ describe('commandOf', () => {
   })
 
   test('several words arrive as the arguments they are', () => {
-    const words = ['two words', '*', '$HOME', '`id`', '$(id)', "it's", '"', '\\', '', '|', ';', '&', '#', '~', '{a,b}', '-n', 'a\nb']
+    const words = [
+      'two words',
+      '*',
+      '$HOME',
+      '`id`',
+      '$(id)',
+      "it's",
+      '"',
+      '\\',
+      '',
+      '|',
+      ';',
+      '&',
+      '#',
+      '~',
+      '{a,b}',
+      '-n',
+      'a\nb',
+    ]
     assert.deepEqual(asShellSees(words), words)
   })
 
@@ -31,7 +49,8 @@ describe('commandOf', () => {
   })
 
   test('a first word that a shell would take for its own is a program', () => {
-    for (const word of ['if', 'while', 'time', '!', '{', 'A=b', '~/x']) assert.equal(commandOf([word, 'x']), `'${word}' x`)
+    for (const word of ['if', 'while', 'time', '!', '{', 'A=b', '~/x'])
+      assert.equal(commandOf([word, 'x']), `'${word}' x`)
   })
 })
 

@@ -14,7 +14,10 @@ describe('tableText', () => {
 
   test('cuts what may be cut where the terminal is narrow, and nothing else', () => {
     const lines = tableText(columns, [['01K5E2W9QZ3V7M4T8N6R1XJYHB', 'a long text that does not fit']], 40).split('\n')
-    assert.ok(lines.every((line) => [...line].length <= 40), lines.join('\n'))
+    assert.ok(
+      lines.every((line) => [...line].length <= 40),
+      lines.join('\n'),
+    )
     assert.match(lines[1] ?? '', /^01K5E2W9QZ3V7M4T8N6R1XJYHB {2}a long text…$/)
   })
 

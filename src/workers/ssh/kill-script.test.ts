@@ -57,7 +57,9 @@ setsid sleep 301 &
 sleep 300`
 
 for (const shell of SHELLS) {
+  // Without /proc, every look at a process starts another one: one shell does.
   for (const [how, proc] of [['/proc', undefined], ['ps', '/nonexistent']] as const) {
+    if (how === 'ps' && shell !== SHELLS[0]) continue
     for (const known of [true, false]) {
       const title = `SSH-03: ${shell.join(' ')} ends a session by ${how}, ${known ? 'knowing its PID' : 'finding it by its marker'}`
       test(title, { skip }, async () => {

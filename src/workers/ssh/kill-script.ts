@@ -59,15 +59,11 @@ facts() {
   fi
 }
 alive() { facts "$1" || return 1; case $state in Z*|X*|x*) return 1;; esac; }
-everyone() {
-  if [ -r "$P/self/stat" ]; then for d in "$P"/[0-9]*; do printf '%s ' "\${d##*/}"; done
-  else ps -A -o pid=; fi
-}
 holding() {
   if [ -n "$grep" ]; then
     for f in $(grep -l -s -F -e "$2" "$P"/[0-9]*/"$1"); do f=\${f#"$P"/}; printf '%s ' "\${f%%/*}"; done
   else
-    for p in $(everyone); do if holds "$p" "$1" "$2"; then printf '%s ' "$p"; fi; done
+    for d in "$P"/[0-9]*; do if holds "\${d##*/}" "$1" "$2"; then printf '%s ' "\${d##*/}"; fi; done
   fi
 }
 holds() {
@@ -80,7 +76,8 @@ holds() {
 members() {
   found=
   [ -n "$S" ] || return 0
-  if [ -r "$P/self/stat" ]; then candidates=$(holding stat " $S "); else candidates=$(everyone); fi
+  if [ -r "$P/self/stat" ]; then candidates=$(holding stat " $S ")
+  else candidates=$(ps -A -o pid= -o $C= | while read -r p s; do [ "$s" != "$S" ] || echo "$p"; done); fi
   for p in $candidates; do
     if alive "$p" && [ "$sess" = "$S" ]; then found="$found $p"; fi
   done
@@ -100,7 +97,8 @@ marked() {
 running() { [ -r "$P/self/environ" ] && holds "$1" environ "$V"; }
 leads() { facts "$1" && [ "$sess" = "$1" ] && [ "$1" != $$ ]; }
 find_session() {
-  if [ -r "$P/self/stat" ]; then candidates=$(holding cmdline "$M"); else candidates=$(everyone); fi
+  if [ -r "$P/self/stat" ]; then candidates=$(holding cmdline "$M")
+  else candidates=$(ps -A -o pid= -o $C= | while read -r p s; do [ "$s" != "$p" ] || echo "$p"; done); fi
   for p in $candidates; do
     if leads "$p" && marked "$p"; then S=$p; return 0; fi
   done
@@ -144,7 +142,7 @@ elif [ -n "$found" ]; then
     kill -KILL $found
     rest
     members
-    n=$((n + 1))
+    n=$((n + tick))
   done
 fi
 for p in $found; do
