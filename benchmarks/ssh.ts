@@ -9,7 +9,7 @@ import { interleave, type Measure, ratePerSecond } from './harness/interleave.ts
 import { hasNativeCiphers, machineFacts, packageVersion } from './harness/machine.ts'
 import { type Row, toRow } from './harness/row.ts'
 import { type Side, startSide } from './harness/side.ts'
-import { type BenchSshd, CIPHER, sshdMissing, startSshd } from './harness/sshd.ts'
+import { type BenchSshd, CIPHER, serverMissing, startServer } from './harness/sshd.ts'
 import { median } from './harness/stats.ts'
 import { startOpensshControl } from './peers/openssh-control.ts'
 import type { CommandLoad, RawSsh2 } from './peers/raw-ssh2.ts'
@@ -169,10 +169,10 @@ async function measureAll(options: BenchOptions, sides: Sides): Promise<readonly
 export const ssh: Area = {
   name: 'ssh',
   summary: 'ssh.execute on its whole path, beside raw ssh2 and OpenSSH with ControlMaster',
-  missing: sshdMissing,
+  missing: serverMissing,
   run: (options) =>
     withFolder('ssh', async (folder) => {
-      const sshd = await startSshd(folder)
+      const sshd = await startServer()
       const instance = join(folder, 'instance')
       mkdirSync(instance)
       makeInstanceFolder(instance, { target: { ssh: sshTargetOf(sshd) } })

@@ -12,7 +12,7 @@ import { type McpServerUnderTest, startMcpServer } from './harness/mcp-client.ts
 import { MAHAVISHNU, pause, procMissing, residentMegabytes, wallTime } from './harness/process.ts'
 import { type Row, toRow } from './harness/row.ts'
 import { startSide } from './harness/side.ts'
-import { type BenchSshd, CIPHER, sshdMissing, startSshd } from './harness/sshd.ts'
+import { type BenchSshd, CIPHER, serverMissing, startServer } from './harness/sshd.ts'
 import { median } from './harness/stats.ts'
 import type { RawSsh2 } from './peers/raw-ssh2.ts'
 
@@ -185,10 +185,10 @@ async function growth(options: BenchOptions, sshd: BenchSshd, folder: string, in
 export const start: Area = {
   name: 'start',
   summary: 'start-up time, memory at rest, and memory of 100 SSH connections',
-  missing: () => procMissing() ?? sshdMissing(),
+  missing: () => procMissing() ?? serverMissing(),
   run: (options) =>
     withFolder('start', async (folder) => {
-      const sshd = await startSshd(folder)
+      const sshd = await startServer()
       const instance = join(folder, 'instance')
       mkdirSync(instance)
       const room = { max_concurrent: CONNECTIONS + 10 }

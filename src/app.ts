@@ -3,6 +3,7 @@ import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { type Inventory, loadInventory } from './config/inventory.ts'
 import { type LoadedSettings, loadSettings, settingsFor } from './config/layers.ts'
+import { resolveInFolder } from './config/read-file.ts'
 import { createSecretResolver } from './config/secrets.ts'
 import { type Clock, systemClock } from './core/clock.ts'
 import { mhvError, systemCode } from './core/errors.ts'
@@ -81,9 +82,9 @@ export async function readSetting(composition: Composition, options: InstanceOpt
   return {
     folder,
     loaded,
-    inventory: await loadInventory({ file: resolve(folder, inventory.file), registry: composition.registry }),
-    policyFile: resolve(folder, policy.file),
-    journalFile: resolve(folder, journal.file),
+    inventory: await loadInventory({ file: resolveInFolder(folder, inventory.file), registry: composition.registry }),
+    policyFile: resolveInFolder(folder, policy.file),
+    journalFile: resolveInFolder(folder, journal.file),
   }
 }
 

@@ -1,10 +1,11 @@
 import { access } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { type Composition, instanceFolder, readSetting } from '../app.ts'
 import { explainSetting, showSettings } from '../config/explain.ts'
 import { settingsJsonSchema } from '../config/json-schema.ts'
 import { type LoadedSettings, loadSettings } from '../config/layers.ts'
 import { loadInventory } from '../config/inventory.ts'
+import { resolveInFolder } from '../config/read-file.ts'
 import { toMhvError, type WireError } from '../core/errors.ts'
 import { loadPolicy } from '../governance/policy-file.ts'
 import type { ConfigCalls, ConfigReport, InstancePlace } from '../surfaces/cli/commands.ts'
@@ -37,8 +38,8 @@ async function validate(composition: Composition, place: InstancePlace): Promise
   const loaded = await attempt(() => loadSettings({ folder, registry, env, flags }))
   // Without settings the files lie where the defaults have them.
   const defaults = loaded ?? (await loadSettings({ folder: join(folder, '.none'), registry, env: {}, flags: [] }))
-  const inventory = resolve(folder, defaults.values.inventory.file)
-  const policy = resolve(folder, defaults.values.policy.file)
+  const inventory = resolveInFolder(folder, defaults.values.inventory.file)
+  const policy = resolveInFolder(folder, defaults.values.policy.file)
   await attempt(() => loadInventory({ file: inventory, registry }))
   await attempt(() => loadPolicy(policy))
   return {

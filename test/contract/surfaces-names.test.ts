@@ -3,8 +3,7 @@ import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import { z } from 'zod'
 import { inRoot } from '../../scripts/lib/paths.ts'
-import type { OperationContext } from '../../src/core/context.ts'
-import { defineOperation, type OperationSpec } from '../../src/core/operation.ts'
+import type { OperationSpec } from '../../src/core/operation.ts'
 import { createRegistry } from '../../src/core/registry.ts'
 import { type AnyWorker, defineWorker } from '../../src/core/worker.ts'
 import { nameTable, RESERVED_NOUNS } from '../../src/surfaces/names.ts'
@@ -26,7 +25,7 @@ function workerOf(name: string, operations: readonly OperationSpec[]): AnyWorker
 }
 
 function operationOf(id: string, more: Partial<OperationSpec> = {}): OperationSpec {
-  return defineOperation({
+  return {
     id,
     title: id,
     summary: id,
@@ -37,9 +36,9 @@ function operationOf(id: string, more: Partial<OperationSpec> = {}): OperationSp
     errors: [],
     timeout: 1,
     examples: [{ title: 'plain', input: {} }],
-    run: async (_context: OperationContext) => ({}),
+    run: async () => ({}),
     ...more,
-  }) as OperationSpec
+  }
 }
 
 const tableOf = (...declared: readonly AnyWorker[]) => nameTable(createRegistry(declared))
