@@ -5,7 +5,8 @@ import { DatabaseSync } from 'node:sqlite'
 import { type Area, type BenchOptions, interleavingOf } from './harness/area.ts'
 import { withFolder } from './harness/folder.ts'
 import { journalOf, makeInstanceFolder, sshTargetOf } from './harness/instance-folder.ts'
-import { interleave, type Measure, ratePerSecond } from './harness/interleave.ts'
+import { interleave, ratePerSecond } from './harness/interleave.ts'
+import type { LoadResult } from './harness/load.ts'
 import { hasNativeCiphers, machineFacts, packageVersion } from './harness/machine.ts'
 import { type Row, toRow } from './harness/row.ts'
 import { type Side, startSide } from './harness/side.ts'
@@ -69,59 +70,91 @@ function settingsOf({ sshd }: Sides, connections: number, load: Partial<CommandL
   }
 }
 
-/** Commands per second; at 10 concurrent beside OpenSSH as well, in the same rounds. */
-async function throughput(options: BenchOptions, sides: Sides, concurrency: number): Promise<Row[]> {
+/** What one turn of many commands gave. */
+type Turn = Pick<LoadResult, 'seconds' | 'cpu'>
+type Turns = readonly (readonly Turn[])[]
+
+const rates = (rounds: Turns, perTurn: number) =>
+  ratePerSecond(
+    rounds.map((turns) => turns.map(({ seconds }) => seconds)),
+    perTurn,
+  )
+const cpuTimes = (rounds: Turns) => rounds.map((turns) => median(turns.map(({ cpu }) => cpu)))
+
+/** Commands per second, and the processor time that each takes on our side of the connection. */
+async function throughput(options: BenchOptions, sides: Sides, concurrency: number): Promise<readonly Row[]> {
   const connections = await sameConnections(sides, concurrency)
   const count = options.quick ? 100 : 300
-  const load = { ...COMMAND, count, concurrency }
-  const withOpenssh = concurrency === 10
-  const openssh = withOpenssh ? await startOpensshControl(sides.sshd, sides.folder, connections) : undefined
-  const opensshCount = Math.ceil(count / 3)
-  const measures: Record<string, Measure> = {
-    ours: async () => (await runOurs(sides, count, concurrency)).seconds,
-    peer: async () => (await sides.peer.call('load', load)).seconds,
-    ...(openssh ? { openssh: () => openssh.load(opensshCount, concurrency) } : {}),
-  }
-  const values = await interleave(measures, interleavingOf(options, `${concurrency} at once`, 3)).finally(() =>
-    openssh?.close(),
+  const values = await interleave<'ours' | 'peer', Turn>(
+    {
+      ours: () => runOurs(sides, count, concurrency),
+      peer: () => sides.peer.call('load', { ...COMMAND, count, concurrency }),
+    },
+    interleavingOf(options, `${concurrency} at once`, 3),
   )
   await assertSameStill(sides, connections)
-
-  const common = { unit: 'commands/s', better: 'higher', ours: ratePerSecond(values.ours ?? [], count) } as const
   const settings = settingsOf(sides, connections, { command: COMMAND.command, concurrency, count })
-  const rows: Row[] = [
+  const peer = { name: 'raw ssh2', version: packageVersion('ssh2') }
+  return [
     toRow(
       {
-        ...common,
         name: `ssh.execute.rate.${concurrency}`,
         title: `commands per second, ${concurrency} at once, through the whole path, beside raw ssh2`,
-        peer: { name: 'raw ssh2', version: packageVersion('ssh2'), values: ratePerSecond(values.peer ?? [], count) },
+        unit: 'commands/s',
+        better: 'higher',
+        ours: rates(values.ours, count),
+        peer: { ...peer, values: rates(values.peer, count) },
         goal: { of: 'ratio', is: '>=', limit: 0.8 },
         settings,
       },
       options,
     ),
+    toRow(
+      {
+        name: `ssh.execute.cpu.${concurrency}`,
+        title: `processor time of our process per command, ${concurrency} at once, all threads, beside raw ssh2`,
+        unit: 'ms',
+        better: 'lower',
+        ours: cpuTimes(values.ours),
+        peer: { ...peer, values: cpuTimes(values.peer) },
+        settings,
+      },
+      options,
+    ),
   ]
-  if (values.openssh !== undefined) {
-    rows.push(
-      toRow(
-        {
-          ...common,
-          name: `ssh.execute.openssh.${concurrency}`,
-          title: `commands per second, ${concurrency} at once, beside OpenSSH's client over kept connections`,
-          peer: {
-            name: 'ssh with ControlMaster',
-            version: machineFacts().openssh.client ?? 'unknown',
-            values: ratePerSecond(values.openssh, opensshCount),
-          },
-          goal: { of: 'ratio', is: '>=', limit: 3 },
-          settings,
-        },
-        options,
-      ),
-    )
-  }
-  return rows
+}
+
+/** Beside OpenSSH's own client, which starts a process for every command. */
+async function besideOpenssh(options: BenchOptions, sides: Sides, concurrency: number): Promise<Row> {
+  const connections = await sameConnections(sides, concurrency)
+  const count = options.quick ? 100 : 300
+  const fewer = Math.ceil(count / 3)
+  const openssh = await startOpensshControl(sides.sshd, sides.folder, connections)
+  const values = await interleave(
+    {
+      ours: async () => (await runOurs(sides, count, concurrency)).seconds,
+      peer: () => openssh.load(fewer, concurrency),
+    },
+    interleavingOf(options, `${concurrency} at once, OpenSSH`, 3),
+  ).finally(openssh.close)
+  await assertSameStill(sides, connections)
+  return toRow(
+    {
+      name: `ssh.execute.openssh.${concurrency}`,
+      title: `commands per second, ${concurrency} at once, beside OpenSSH's client over kept connections`,
+      unit: 'commands/s',
+      better: 'higher',
+      ours: ratePerSecond(values.ours, count),
+      peer: {
+        name: 'ssh with ControlMaster',
+        version: machineFacts().openssh.client ?? 'unknown',
+        values: ratePerSecond(values.peer, fewer),
+      },
+      goal: { of: 'ratio', is: '>=', limit: 3 },
+      settings: settingsOf(sides, connections, { command: COMMAND.command, concurrency, count }),
+    },
+    options,
+  )
 }
 
 async function latency(options: BenchOptions, sides: Sides): Promise<Row> {
@@ -162,8 +195,9 @@ async function measureAll(options: BenchOptions, sides: Sides): Promise<readonly
   // From few connections to many: the pool closes none for minutes.
   const single = await latency(options, sides)
   const ten = await throughput(options, sides, 10)
+  const openssh = await besideOpenssh(options, sides, 10)
   const fifty = await throughput(options, sides, 50)
-  return [single, ...ten, ...fifty]
+  return [single, ...ten, openssh, ...fifty]
 }
 
 export const ssh: Area = {

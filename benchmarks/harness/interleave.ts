@@ -1,5 +1,5 @@
-/** Measures a side once; the number is in whatever unit the row needs. */
-export type Measure = () => Promise<number>
+/** Measures a side once: a number in whatever unit the row needs, or several of them. */
+export type Measure<T = number> = () => Promise<T>
 
 export interface Interleaving {
   readonly rounds: number
@@ -23,16 +23,16 @@ export function orderOf<K>(sides: readonly K[], turn: number): readonly K[] {
  * Measures the sides in turn: ours, peer, peer, ours, … Answers, for each side, with one list per round: the values of
  * its turns in that round. The values of one round can be compared over the sides.
  */
-export async function interleave<K extends string>(
-  sides: Readonly<Record<K, Measure>>,
+export async function interleave<K extends string, T>(
+  sides: Readonly<Record<K, Measure<T>>>,
   { rounds, turns, warmUp, onRound }: Interleaving,
-): Promise<Record<K, number[][]>> {
+): Promise<Record<K, T[][]>> {
   const names = Object.keys(sides) as K[]
-  const values = Object.fromEntries(names.map((name) => [name, []])) as unknown as Record<K, number[][]>
+  const values = Object.fromEntries(names.map((name) => [name, []])) as unknown as Record<K, T[][]>
   let turn = 0
   for (let round = -warmUp; round < rounds; round++) {
     onRound?.(round)
-    const taken = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Record<K, number[]>
+    const taken = Object.fromEntries(names.map((name) => [name, [] as T[]])) as Record<K, T[]>
     for (let each = 0; each < turns; each++) {
       for (const name of orderOf(names, turn)) taken[name].push(await sides[name]())
       turn += 1

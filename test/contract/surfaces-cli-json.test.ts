@@ -12,6 +12,7 @@ const SNAPSHOT = 'test/contract/surfaces-cli-json.snapshot.json'
 
 /** `a.b[].c: string`, one for each value; what has data of a worker's own in it is not gone into. */
 function keyPaths(value: unknown, path = ''): readonly string[] {
+  if (Array.isArray(value) && value.length === 0) return [`${path}: none`]
   if (Array.isArray(value)) return [...new Set(value.flatMap((each) => keyPaths(each, `${path}[]`)))]
   if (typeof value !== 'object' || value === null) return [`${path}: ${value === null ? 'null' : typeof value}`]
   if (OPEN.test(path)) return [`${path}: object`]
@@ -45,7 +46,7 @@ const CASES: Readonly<Record<string, () => readonly string[]>> = {
   'runs wait': () => ['runs', 'wait', runId],
   'runs output': () => ['runs', 'output', runId],
   'runs cancel': () => ['runs', 'cancel', runId],
-  'runs list': () => ['runs', 'list', '--limit', '2'],
+  'runs list': () => ['runs', 'list', '--operation', 'probe.emit', '--limit', '1'],
   'workers list': () => ['workers', 'list'],
   'workers health': () => ['workers', 'health', 'probe', '--ping', 'one'],
   'config validate': () => ['config', 'validate'],

@@ -69,6 +69,9 @@ export async function startSshd(options: SshdOptions = {}): Promise<Sshd> {
   const log = join(folder, 'log')
   const child = spawn(SSHD, ['-D', '-f', join(folder, 'sshd_config'), '-E', log], { stdio: 'ignore' })
   const pid = child.pid as number
+  // A test that crashes must not leave its server behind.
+  const endAtExit = () => child.kill('SIGTERM')
+  process.once('exit', endAtExit)
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   await listening(folder, port, () => child.exitCode === null)
   const knownHosts = await knownHostsOf(types.map(hostKey), port)
@@ -90,6 +93,7 @@ export async function startSshd(options: SshdOptions = {}): Promise<Sshd> {
       const below = descendants(pid)
       child.kill('SIGTERM')
       await exited
+      process.removeListener('exit', endAtExit)
       await endAll(below)
       if (!keepFolder) await rm(folder, { recursive: true, force: true })
     },
@@ -115,6 +119,8 @@ function configOf(options: SshdOptions, folder: string, port: number, hostKeys: 
     // The folder lies in /tmp, which others may write to.
     'StrictModes no',
     'Subsystem sftp internal-sftp',
+    // With it, bash does not take itself for a log-in and reads no profile of this machine's root.
+    'SetEnv SHLVL=3',
     ...(options.maxSessions === undefined ? [] : [`MaxSessions ${options.maxSessions}`]),
     // Many connections come at once in these tests.
     'MaxStartups 100:30:200',

@@ -3,6 +3,8 @@ import type { OutputSink, OutputStream } from '../../core/context.ts'
 
 /** The channel is read no further while this many bytes wait for the sink. */
 const HIGH_BYTES = 256 * 1024
+/** What ssh2 may hold of both streams before the window stays shut; its own mark for one stream. */
+const WINDOW_BYTES = 2 * 1024 * 1024
 /** Pieces that wait together are written together, up to this size. */
 const MERGE_BYTES = 128 * 1024
 
@@ -31,7 +33,7 @@ export function pumpOutput(
   let writing = false
   let open = 2
   let failed = false
-  const window = holdableWindow(channel)
+  const window = boundedWindow(channel)
   const { promise, resolve, reject } = Promise.withResolvers<void>()
 
   function take(stream: OutputStream, bytes: Buffer): void {
@@ -92,36 +94,39 @@ function nextPiece(queue: { readonly stream: OutputStream; readonly bytes: Buffe
 
 /**
  * Pausing both streams is not enough: ssh2 keeps one flag for both ("the window waits for a reader"), and each piece of
- * one stream makes Node ask for more of it, which opens the window for the other as well. A command that writes
- * megabytes on one stream and a little on the other could fill the memory. So, while held, asking for more does nothing.
+ * one stream makes Node ask for more of it, which opens the window by its full size for the other as well. A command
+ * that writes megabytes on one stream and a little on the other would fill the memory (measured). So asking for more
+ * only has an effect while little is held.
  */
-function holdableWindow(channel: ClientChannel): { hold(): void; release(): void } {
+function boundedWindow(channel: ClientChannel): { hold(): void; release(): void } {
   const sides = [channel, channel.stderr] as unknown as Side[]
   let held = false
   let asked = false
 
-  function hold(): void {
-    if (held) return
-    held = true
-    for (const side of sides) {
-      side.pause()
-      side._read = () => {
-        asked = true
-      }
-    }
-  }
-
-  function release(): void {
-    if (!held) return
-    held = false
-    for (const side of sides) {
-      // The method of the prototype is in place again.
-      delete (side as Partial<Side>)._read
-      if (asked) side._read(0)
-      side.resume()
-    }
+  function openWindow(): void {
+    if (!asked || channel.readableLength + channel.stderr.readableLength >= WINDOW_BYTES) return
     asked = false
+    // The method of the prototype: it looks at the flag.
+    Object.getPrototypeOf(channel)._read.call(channel, 0)
+  }
+  for (const side of sides) {
+    side._read = () => {
+      asked = true
+      openWindow()
+    }
   }
 
-  return { hold, release }
+  return {
+    hold() {
+      if (held) return
+      held = true
+      for (const side of sides) side.pause()
+    },
+    release() {
+      openWindow()
+      if (!held) return
+      held = false
+      for (const side of sides) side.resume()
+    },
+  }
 }
