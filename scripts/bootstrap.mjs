@@ -20,6 +20,7 @@ const exitNotReady = 78
 /** What a command needs before it starts; a failed build stops it only where it runs nothing but dist. */
 const needs = /** @type {Record<string, { dist?: 'required' | 'wanted', servers?: true }>} */ ({
   quickstart: { dist: 'required' },
+  transcript: { dist: 'required' },
   bench: { dist: 'required' },
   soak: { dist: 'required' },
   build: { dist: 'required' },

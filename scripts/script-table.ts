@@ -38,11 +38,21 @@ export const scriptTable: readonly ScriptEntry[] = [
     options: { '`-- --check`': 'writes nothing, lists stale files, exit 1 if there are any', ...json },
   },
   {
+    name: 'transcript',
+    summary: 'Runs the quickstart and writes what it printed into README.md, with example ids and times.',
+    options: { '`-- --check`': 'compares instead, exit 1 when they differ', ...json },
+  },
+  {
     name: 'guarantees',
     summary: 'Lists every promise of `docs/guarantees.md` with its tests and their last result.',
     options: json,
   },
   { name: 'bench', summary: 'Measures speed and memory, beside a peer where there is one.', options: json },
+  {
+    name: 'soak',
+    summary: 'Tests in sizes that would take too long for `npm test`: a gigabyte of output, hundreds of kills.',
+    options: { '`-- PART…`': 'only soak files whose path contains one of these', ...json },
+  },
   { name: 'build', summary: 'Emits `dist` from `src` if anything has changed.' },
   { name: 'prepack', summary: 'Run by npm before it packs: `build`.' },
 ]

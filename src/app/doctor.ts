@@ -61,7 +61,12 @@ async function folderFinding(folder: string): Promise<Finding> {
   const shown = `${folder}, mode ${(mode & 0o777).toString(8).padStart(4, '0')}`
   const mine = process.getuid?.()
   if (mine !== undefined && mine !== 0 && uid !== mine) {
-    return { check: 'folder', level: 'warn', message: `${shown}, owned by uid ${uid}`, fix: 'Use a folder of your own.' }
+    return {
+      check: 'folder',
+      level: 'warn',
+      message: `${shown}, owned by uid ${uid}`,
+      fix: 'Use a folder of your own.',
+    }
   }
   if ((mode & 0o077) === 0) return { check: 'folder', level: 'ok', message: shown }
   return { check: 'folder', level: 'warn', message: `${shown}: others can look in`, fix: `chmod 700 ${folder}` }
@@ -105,7 +110,12 @@ async function diskFinding({ folder, loaded }: InstanceSetting): Promise<Finding
     if (free < floor) return { check: 'disk', level: 'fail', message, fix: 'Free some disk space.' }
     return { check: 'disk', level: 'ok', message }
   } catch (error) {
-    return { check: 'disk', level: 'warn', message: `unknown (${systemCode(error) ?? 'error'})`, fix: 'Look at the disk.' }
+    return {
+      check: 'disk',
+      level: 'warn',
+      message: `unknown (${systemCode(error) ?? 'error'})`,
+      fix: 'Look at the disk.',
+    }
   }
 }
 

@@ -91,7 +91,7 @@ export function defineOperation<
   return spec
 }
 
-/** The smaller of two effects. */
-export function narrower(a: Effect, b: Effect): Effect {
-  return EFFECTS.indexOf(a) <= EFFECTS.indexOf(b) ? a : b
+/** The smaller of the declared effect and another; what is no effect at all narrows nothing. */
+export function narrower(declared: Effect, other: Effect): Effect {
+  return EFFECTS.includes(other) && EFFECTS.indexOf(other) < EFFECTS.indexOf(declared) ? other : declared
 }

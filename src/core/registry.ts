@@ -1,7 +1,8 @@
+import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import { mhvError } from './errors.ts'
 import { EFFECTS, ENVELOPE_NAMES, type OperationSpec } from './operation.ts'
-import { didYouMean } from './suggest.ts'
+import { didYouMean, quoted } from './suggest.ts'
 import type { AnyWorker } from './worker.ts'
 
 export interface RegisteredOperation {
@@ -24,6 +25,8 @@ export function createRegistry(workers: readonly AnyWorker[]): Registry {
   const operations = workers.flatMap((worker) =>
     worker.operations.map((spec: OperationSpec) => checkedOperation(worker, spec)),
   )
+  const odd = workers.find((worker) => !NAME.test(worker.name))
+  if (odd !== undefined) throw new Error(`worker "${odd.name}" must be named like "cloud_run"`)
   refuseTwins(
     'worker',
     workers.map((worker) => worker.name),
@@ -40,30 +43,51 @@ export function createRegistry(workers: readonly AnyWorker[]): Registry {
     worker(name) {
       const found = workersByName.get(name)
       if (found) return found
-      throw mhvError('MHV_WORKER_UNKNOWN', `there is no worker "${name}"${didYouMean(name, [...workersByName.keys()])}`)
+      throw mhvError(
+        'MHV_WORKER_UNKNOWN',
+        `there is no worker ${quoted(name)}${didYouMean(name, [...workersByName.keys()])}`,
+      )
     },
     operation(id) {
       const found = operationsById.get(id)
       if (found) return found
       throw mhvError(
         'MHV_OPERATION_UNKNOWN',
-        `there is no operation "${id}"${didYouMean(id, [...operationsById.keys()])}`,
+        `there is no operation ${quoted(id)}${didYouMean(id, [...operationsById.keys()])}`,
       )
     },
   }
 }
 
+const NAME = /^[a-z][a-z0-9_]*$/
+
 function checkedOperation(worker: AnyWorker, spec: OperationSpec): RegisteredOperation {
   const [owner, verb, ...more] = spec.id.split('.')
-  if (owner !== worker.name || !verb || more.length > 0 || !/^[a-z][a-z0-9_]*$/.test(verb)) {
+  if (owner !== worker.name || !verb || more.length > 0 || !NAME.test(verb)) {
     throw new Error(`operation "${spec.id}" must be named "${worker.name}.verb"`)
   }
-  const taken = Object.keys(spec.input.shape).filter((name) => (ENVELOPE_NAMES as readonly string[]).includes(name))
-  if (taken.length > 0) throw new Error(`operation "${spec.id}" uses names of the envelope: ${taken.join(', ')}`)
-  if (!EFFECTS.includes(spec.effect)) throw new Error(`operation "${spec.id}" has no known effect`)
-  if (spec.examples.length === 0) throw new Error(`operation "${spec.id}" has no example`)
-  for (const example of spec.examples) z.parse(spec.input, example.input)
+  const refuse = (why: string) => new Error(`operation "${spec.id}" ${why}`)
+  const fields = Object.keys(spec.input.shape)
+  const taken = fields.filter((name) => (ENVELOPE_NAMES as readonly string[]).includes(name))
+  if (taken.length > 0) throw refuse(`uses names of the envelope: ${taken.join(', ')}`)
+  if (!EFFECTS.includes(spec.effect)) throw refuse('has no known effect')
+  if (typeof spec.timeout === 'number' && !(spec.timeout > 0)) throw refuse('has no time to run in')
+  const hinted = [spec.cli?.rest, spec.cli?.stdin].filter((name) => name !== undefined)
+  const missing = hinted.find((name) => !fields.includes(name))
+  if (missing !== undefined) throw refuse(`has a command line for "${missing}", which is no field of its input`)
+  if (spec.examples.length === 0) throw refuse('has no example')
+  for (const example of spec.examples) checkExample(spec, example.input, refuse)
   return { id: spec.id, verb, worker, spec }
+}
+
+function checkExample(spec: OperationSpec, input: Record<string, unknown>, refuse: (why: string) => Error): void {
+  const stranger = Object.keys(input).find((name) => !Object.hasOwn(spec.input.shape, name))
+  if (stranger !== undefined) throw refuse(`has an example with "${stranger}", which is no field of its input`)
+  const parsed = z.parse(spec.input, input)
+  // The journal keeps the parsed input as JSON, and a run is done again from there.
+  const again = z.safeParse(spec.input, JSON.parse(JSON.stringify(parsed)))
+  if (!again.success || !isDeepStrictEqual(again.data, parsed))
+    throw refuse('has an input that the journal would change')
 }
 
 function refuseTwins(kind: string, names: readonly string[]): void {

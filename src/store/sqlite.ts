@@ -110,7 +110,8 @@ function connect(options: SqliteOptions, path: string, writer: Writer): Connecti
   }
 }
 
-async function createRun({ writer, clock }: Connections, run: NewRun): Promise<CreateOutcome> {
+async function createRun({ assertOpen, writer, clock }: Connections, run: NewRun): Promise<CreateOutcome> {
+  assertOpen()
   checkNewRun(run)
   let sent: Row = []
   const [kind, row, attempts_before] = await writer.send(() => {
@@ -123,7 +124,8 @@ async function createRun({ writer, clock }: Connections, run: NewRun): Promise<C
   return { kind, run: decodeRun([...row, ...sent.slice(row.length)]), attempts_before }
 }
 
-async function changeRun({ writer }: Connections, change: RunChange): Promise<RunRecord | null> {
+async function changeRun({ assertOpen, writer }: Connections, change: RunChange): Promise<RunRecord | null> {
+  assertOpen()
   checkChange(change)
   let end: Row = []
   const row = await writer.send(() => {
@@ -135,7 +137,8 @@ async function changeRun({ writer }: Connections, change: RunChange): Promise<Ru
 }
 
 /** In bounded steps, so that other changes get their turn between them. */
-async function expireKeys({ writer }: Connections, now: number): Promise<number> {
+async function expireKeys({ assertOpen, writer }: Connections, now: number): Promise<number> {
+  assertOpen()
   let total = 0
   for (;;) {
     const removed = await writer.send(() => encodeExpireKeys(now, KEYS_AT_ONCE))
@@ -147,14 +150,8 @@ async function expireKeys({ writer }: Connections, now: number): Promise<number>
 function writing(connections: Connections) {
   const { assertOpen, writer } = connections
   return {
-    async createRun(run) {
-      assertOpen()
-      return createRun(connections, run)
-    },
-    async changeRun(change) {
-      assertOpen()
-      return changeRun(connections, change)
-    },
+    createRun: (run) => createRun(connections, run),
+    changeRun: (change) => changeRun(connections, change),
     async appendEvents(run_id, events) {
       assertOpen()
       await writer.send(() => encodeAppendEvents(run_id, events))
@@ -175,10 +172,7 @@ function writing(connections: Connections) {
       assertOpen()
       await writer.send(() => encodeStateDelete(worker, key))
     },
-    async expireKeys(now) {
-      assertOpen()
-      return expireKeys(connections, now)
-    },
+    expireKeys: (now) => expireKeys(connections, now),
   } satisfies Partial<Store>
 }
 

@@ -35,10 +35,7 @@ export async function startWriter(entry: URL, data: WriterData, limits: WriterLi
   }
   return {
     pragmas: thread.pragmas,
-    async send(encode) {
-      assertAlive()
-      return queue.send(encode)
-    },
+    send: (encode) => (gone === undefined ? queue.send(encode) : Promise.reject(gone)),
     assertAlive,
     async close() {
       while (queue.size().changes > 0) await queue.idle()

@@ -77,8 +77,12 @@ function failedStatus(error: MhvError, signal: AbortSignal): FinalStatus {
   return 'failed'
 }
 
+/** Room for the line that stands for what is missing, in characters. */
+const GAP_LINE = 100
+
+/** Text that a worker has from its output sink fits already; this is for data that is shown as JSON. */
 function bounded(text: string, bytes: number): string {
-  // A worker that uses its output sink is within the limit by far; this is for data shown as JSON.
-  if (text.length <= bytes) return text
-  return `${text.slice(0, bytes)}\n[… ${text.length - bytes} characters left out here …]\n`
+  if (text.length <= bytes + GAP_LINE) return text
+  const half = Math.floor(bytes / 2)
+  return `${text.slice(0, half)}\n[… ${text.length - 2 * half} characters left out here …]\n${text.slice(-half)}`
 }

@@ -54,7 +54,7 @@ export function exitOf(error: MhvError): number {
 
 /** What the parser did not understand, as an error of the table; null where it only printed help or the version. */
 export function usageError(error: CommanderError, helpOf: string): MhvError | null {
-  if (error.code === 'commander.helpDisplayed' || error.code === 'commander.version') return null
+  if (error.exitCode === 0) return null
   const remedy = `See \`${helpOf} --help\`.`
   if (error.code === 'commander.help') return mhvError('MHV_CLI_USAGE', `\`${helpOf}\` needs a command`, { remedy })
   const [first = '', second = ''] = error.message.replace(/^error: /, '').split('\n')

@@ -1,3 +1,4 @@
+import { systemClock } from '../../core/clock.ts'
 import { EXIT } from '../../core/error-table.ts'
 import { toMhvError } from '../../core/errors.ts'
 import { RESULT_FORMAT, type WorkerResult } from '../../core/result.ts'
@@ -36,7 +37,7 @@ function askOnce({ interrupt }: Session, instance: Instance, name: string, input
 function answerText(name: string, answer: Answer, width: number | null): string {
   switch (name) {
     case 'run_list':
-      return runsText(answer as Parameters<typeof runsText>[0], width)
+      return runsText(answer as Parameters<typeof runsText>[0], width, systemClock.now())
     case 'run_get':
       return runWithEventsText(answer)
     case 'run_wait':

@@ -7,23 +7,26 @@ import { type Column, tableText } from './table.ts'
 
 type ListedRun = Omit<WorkerResult, 'data' | 'output'>
 
-const RUN_COLUMNS: readonly Column<ListedRun>[] = [
-  // A run is named by its whole id: a short one could mean another run tomorrow.
-  { title: 'RUN', text: (run) => run.run_id },
-  { title: 'ACCEPTED', text: (run) => timeText(run.timestamp) },
-  { title: 'STATUS', text: (run) => run.status },
-  { title: 'OPERATION', text: (run) => run.operation, mayCut: true },
-  { title: 'TARGET', text: (run) => run.target ?? '-', mayCut: true },
-  { title: 'TOOK', text: (run) => (run.duration_seconds === null ? '-' : durationText(run.duration_seconds)) },
-  { title: 'END', text: endText, mayCut: true },
-]
+function runColumns(now: number): readonly Column<ListedRun>[] {
+  return [
+    // A run is named by its whole id: a short one could mean another run tomorrow.
+    { title: 'RUN', text: (run) => run.run_id },
+    { title: 'AGE', text: (run) => ageText((now - Date.parse(run.timestamp)) / 1000) },
+    { title: 'STATUS', text: (run) => run.status },
+    { title: 'OPERATION', text: (run) => run.operation, mayCut: true },
+    { title: 'TARGET', text: (run) => run.target ?? '-', mayCut: true },
+    { title: 'END', text: endText, mayCut: true },
+  ]
+}
 
+/** `now` in milliseconds since the epoch. */
 export function runsText(
   { runs, next }: { runs: readonly ListedRun[]; next: string | null },
   width: number | null,
+  now: number,
 ): string {
   if (runs.length === 0) return 'no runs'
-  const table = tableText(RUN_COLUMNS, runs, width)
+  const table = tableText(runColumns(now), runs, width)
   return next === null ? table : `${table}\nmore: --before ${next}`
 }
 
@@ -32,9 +35,12 @@ function endText(run: ListedRun): string {
   return run.exit_code === null ? '' : `exit code ${run.exit_code}`
 }
 
-/** Seconds are enough for people, and shorter; UTC, as everywhere. */
-function timeText(iso: string): string {
-  return iso.replace('T', ' ').replace(/\.\d+Z$/, 'Z')
+/** `8s`, `5m`, `3h`, `12d`: the exact time is in `runs show`, and in the id. */
+function ageText(seconds: number): string {
+  const whole = Math.max(0, Math.floor(seconds))
+  if (whole < 60) return `${whole}s`
+  if (whole < 3600) return `${Math.floor(whole / 60)}m`
+  return whole < 86_400 ? `${Math.floor(whole / 3600)}h` : `${Math.floor(whole / 86_400)}d`
 }
 
 /** One fact a line. */

@@ -1,0 +1,196 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { EXIT } from '../../src/core/error-table.ts'
+import type { Instance } from '../../src/runtime/instance.ts'
+import type { CliApp } from '../../src/surfaces/cli/commands.ts'
+import { type RunOptions, runHere, surfaceApp, surfaceFolder } from '../helpers/mcp-cli-fixture.ts'
+
+let folder: Awaited<ReturnType<typeof surfaceFolder>>
+const app = surfaceApp()
+const run = (args: readonly string[], more: RunOptions = {}) =>
+  runHere([...args, '--folder', folder.path], { app, ...more })
+const ids: string[] = []
+
+before(async () => {
+  folder = await surfaceFolder()
+  for (const args of [
+    ['probe', 'touch', 'one', '--value', 'a'],
+    ['probe', 'fail', 'two', '--code', 'MHV_SSH_AUTH_FAILED'],
+    ['local', 'execute', 'here', '--command', 'echo out; echo err >&2; exit 3', '--reason', 'to see'],
+  ]) {
+    const { stdout } = await run([...args, '--json'])
+    ids.push(JSON.parse(stdout).run_id)
+  }
+})
+after(() => folder.remove())
+
+describe('runs list', () => {
+  test('is a table, newest first, with whole ids', async () => {
+    const { code, stdout } = await run(['runs', 'list'])
+    const [head = '', ...rows] = stdout.trimEnd().split('\n')
+    assert.equal(code, 0)
+    assert.match(head, /^RUN +AGE +STATUS +OPERATION +TARGET +END$/)
+    assert.deepEqual(
+      rows.map((row) => row.split('  ')[0]),
+      ids.toReversed(),
+    )
+    assert.match(rows[0] ?? '', / \d+s +completed {2}local\.execute {2}here +exit code 3$/)
+    assert.match(rows[1] ?? '', / MHV_SSH_AUTH_FAILED$/)
+  })
+
+  test('fits the terminal and cuts no id', async () => {
+    const { stdout } = await run(['runs', 'list'], { columns: 80 })
+    const lines = stdout.trimEnd().split('\n')
+    for (const line of lines) assert.ok([...line].length <= 80, line)
+    for (const id of ids) assert.ok(stdout.includes(id))
+  })
+
+  test('has no colour and no escape sequence, on a terminal either', async () => {
+    for (const columns of [undefined, 100]) {
+      assert.doesNotMatch((await run(['runs', 'list'], columns === undefined ? {} : { columns })).stdout, /\x1b/)
+    }
+  })
+
+  test('chooses', async () => {
+    const of = async (...args: string[]) =>
+      JSON.parse((await run(['runs', 'list', '--json', ...args])).stdout).runs.length
+    assert.equal(await of('--status', 'failed'), 1)
+    assert.equal(await of('--worker', 'probe'), 2)
+    assert.equal(await of('--on', 'here'), 1)
+    assert.equal(await of('--limit', '1'), 1)
+    assert.equal(await of('--since', '2999-01-01T00:00:00Z'), 0)
+    const { code, stderr } = await run(['runs', 'list', '--status', 'fialed'])
+    assert.equal(code, EXIT.input)
+    assert.match(stderr, /error MHV_INPUT_INVALID: status: /)
+  })
+})
+
+describe('runs show, wait, output, cancel', () => {
+  test('show has the facts, the events and the output', async () => {
+    const { code, stdout } = await run(['runs', 'show', ids[2] ?? ''])
+    assert.equal(code, 0)
+    for (const line of [/^run +01/, /^operation +local\.execute on here$/m, /^exit code +3$/m, /^reason +to see$/m]) {
+      assert.match(stdout, line)
+    }
+    assert.match(stdout, /^events\n {2}\S+ {2}accepted .*principal=user:/m)
+    assert.match(stdout, /^output\n {2}out$/m)
+  })
+
+  test('wait exits as the run did', async () => {
+    assert.equal((await run(['runs', 'wait', ids[0] ?? ''])).code, 0)
+    assert.equal((await run(['runs', 'wait', ids[1] ?? ''])).code, EXIT.permission)
+    assert.equal((await run(['runs', 'wait', ids[2] ?? ''])).code, 3)
+  })
+
+  test('output has each stream on its own', async () => {
+    assert.deepEqual(await run(['runs', 'output', ids[2] ?? '']), { code: 0, stdout: 'out\n', stderr: 'err\n' })
+    const page = await run(['runs', 'output', ids[2] ?? '', '--cursor', '1'])
+    assert.equal(page.stdout + page.stderr, 'err\n')
+  })
+
+  test('cancel of a run that has ended shows how it ended', async () => {
+    const { code, stdout } = await run(['runs', 'cancel', ids[0] ?? ''])
+    assert.equal(code, 0)
+    assert.match(stdout, /^status +completed$/m)
+  })
+
+  test('an id that does not exist is an error', async () => {
+    const { code, stderr } = await run(['runs', 'show', '01K5E2W9QZ3V7M4T8N6R1XJYHB'])
+    assert.equal(code, EXIT.input)
+    assert.match(stderr, /^error MHV_RUN_UNKNOWN: /)
+  })
+})
+
+describe('while another process holds the folder', () => {
+  let holder: Instance
+  before(async () => {
+    holder = await app.instances.open({ folder: folder.path, doing: 'holding it' })
+  })
+  after(() => holder.close())
+
+  test('what only reads works', async () => {
+    for (const args of [
+      ['runs', 'list'],
+      ['runs', 'show', ids[0] ?? ''],
+      ['workers', 'list'],
+    ]) {
+      assert.equal((await run(args)).code, 0, args.join(' '))
+    }
+  })
+
+  test('what needs the lock says who has it', async () => {
+    for (const args of [
+      ['probe', 'touch', 'one'],
+      ['workers', 'health'],
+    ]) {
+      const { code, stderr } = await run(args)
+      assert.equal(code, EXIT.locked, args.join(' '))
+      assert.match(stderr, /^error MHV_INSTANCE_LOCKED: .*holding it/)
+    }
+  })
+
+  test('a run of that process can be followed', async () => {
+    const input = { pieces: ['early\n'], wait_ms: 1500 }
+    const { principal } = holder
+    const envelope = { target: 'one', wait: 0 }
+    const { run_id } = await holder.invoke({ operation: 'probe.emit', input, envelope, principal, surface: 'embedded' })
+    const waiting = await run(['runs', 'wait', run_id, '--seconds', '0.1'])
+    assert.equal(waiting.code, EXIT.timeout)
+    assert.match(waiting.stdout, /^status +running$/m)
+    assert.equal((await run(['runs', 'wait', run_id])).code, 0)
+    assert.equal((await run(['runs', 'output', run_id])).stdout, 'early\n')
+  })
+})
+
+describe('workers, config and doctor', () => {
+  test('workers list shows operations and targets', async () => {
+    const { stdout } = await run(['workers', 'list'])
+    assert.match(stdout, /^probe: Probe\n/)
+    assert.match(stdout, / {2}local\.execute +destroy +Runs a shell command/)
+    assert.match(stdout, / {2}targets: one, two\n/)
+  })
+
+  test('workers health shows one, and looks at a target', async () => {
+    const { code, stdout } = await run(['workers', 'health', 'probe', '--ping', 'one'])
+    assert.equal(code, 0)
+    assert.match(stdout, /^probe: 0 running, 0 queued/)
+    assert.match(stdout, /^one \(probe\): healthy: one is there$/m)
+  })
+
+  test('config explain, show, schema and validate', async () => {
+    assert.match(
+      (await run(['config', 'explain', 'a.b'])).stdout,
+      /^a\.b = 20\n {2}from {6}MAHAVISHNU_A__B \(environment\)\n/,
+    )
+    assert.match((await run(['config', 'show'])).stdout, /^SETTING +VALUE +FROM\na\.b +20 +MAHAVISHNU_A__B\n$/)
+    assert.equal(JSON.parse((await run(['config', 'schema'])).stdout).type, 'object')
+    assert.match((await run(['config', 'validate'])).stdout, /^settings +\/x\/mahavishnu\.yaml\nvalid\n$/)
+  })
+
+  test('config validate lists everything that is wrong', async () => {
+    const { code, stderr } = await runHere(['config', 'validate', '--folder', '/broken'], { app })
+    assert.equal(code, EXIT.configuration)
+    assert.match(
+      stderr,
+      /^error MHV_CONFIG_UNKNOWN_KEY: .*:2:1: .*\n {2}MHV_CONFIG_INVALID: .*:3:4: must be a number\nfix: /,
+    )
+  })
+
+  test('doctor says what to do, and exits with 0 unless something fails', async () => {
+    const { code, stdout } = await run(['doctor'])
+    assert.equal(code, 0)
+    assert.match(stdout, /^ok {4}node +Node \d+/)
+    assert.match(stdout, /^warn {2}policy +there is none\n +fix: Copy/m)
+    const failing: CliApp = {
+      ...app,
+      doctor: async () => [{ check: 'journal', level: 'fail', message: 'gone', fix: 'restore it' }],
+    }
+    assert.equal((await run(['doctor'], { app: failing })).code, EXIT.configuration)
+  })
+
+  test('settings of the command line reach the instance', async () => {
+    const { code, stderr } = await run(['probe', 'touch', 'one', '--set', 'runs.wait=1'])
+    assert.equal(code, EXIT.configuration)
+    assert.match(stderr, /^error MHV_CONFIG_UNKNOWN_KEY: /)
+  })
+})
