@@ -16,7 +16,7 @@ import { type BenchSshd, CIPHER, serverMissing, startServer } from './harness/ss
 import { median } from './harness/stats.ts'
 import type { RawSsh2 } from './peers/raw-ssh2.ts'
 
-const BARE_SERVER = fileURLToPath(new URL('./peers/bare-mcp-server.ts', import.meta.url))
+const BARE_SERVER = fileURLToPath(new URL('./peers/bare-mcp-server.mjs', import.meta.url))
 const PIPE_MAKER = 'mkfifo'
 const CONNECTIONS = 100
 /** Milliseconds that a process is left alone before its memory is read. */

@@ -17,8 +17,8 @@ import {
   type SqlValue,
 } from '../../src/store/rows.ts'
 import { first, prepareChanges, prepareRows, type Statements } from '../../src/store/statements.ts'
-import { closedLoop, type LoadResult } from '../harness/load.ts'
 import { serveSide } from '../harness/side.ts'
+import { median } from '../harness/stats.ts'
 import { BEGIN_EVENTS, END_EVENTS, SAMPLE_END, sampleRun } from '../sample-run.ts'
 
 let db: DatabaseSync
@@ -147,16 +147,23 @@ const methods = {
   async copyLast({ path }: { path: string }): Promise<void> {
     pattern = readPattern(path)
   },
-  /** What the two commits of one run take, one run after the other. */
-  commits({ count }: { count: number }): Promise<LoadResult> {
-    const rows = beginRows(count)
-    return closedLoop({ count, concurrency: 1 }, async (index) => {
+  /** What the two commits of one run take, with a rest before each that is not counted. */
+  async commits({ count, pauseMs }: { count: number; pauseMs: number }): Promise<{ p50: number }> {
+    const took: number[] = []
+    const timedTransaction = async (work: () => void) => {
+      if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs))
+      const began = performance.now()
+      transaction(work)
+      return performance.now() - began
+    }
+    for (const row of beginRows(count)) {
       let id: number | bigint = 0
-      transaction(() => {
-        id = createRun(rows[index] as Row)
+      const begun = await timedTransaction(() => {
+        id = createRun(row)
       })
-      transaction(() => finishRun(id))
-    })
+      took.push(begun + (await timedTransaction(() => finishRun(id))))
+    }
+    return { p50: median(took) }
   },
   async count(): Promise<number> {
     return Number(db.prepare('SELECT count(*) AS n FROM runs').get()?.n)

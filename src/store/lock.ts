@@ -1,9 +1,10 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { isoTime } from '../core/clock.ts'
-import { mhvError } from '../core/errors.ts'
+import { isoTime, systemClock } from '../core/clock.ts'
+import { type MhvError, mhvError, systemCode } from '../core/errors.ts'
 
 /** Who holds an instance folder. */
 export interface LockHolder {
@@ -15,73 +16,117 @@ export interface LockHolder {
 }
 
 export interface InstanceLock {
+  /** Gives it back; once is enough, and more do no harm. */
   release(): void
 }
 
-/** Longest wait for somebody who only looks at the lock, in milliseconds. A holder keeps it for much longer. */
-const LOOK_MS = 100
+/** What is held is held here too: a connection that nobody refers to is closed by the garbage collector. */
+const held = new Set<DatabaseSync>()
 
 /**
  * Takes the lock of an instance folder. It is SQLite's own exclusive file lock, so the operating system gives it back
- * when the process dies, whatever killed it; a file beside it names the holder.
+ * when the process dies, whatever killed it; a file beside it names the holder. Nothing in this process may open
+ * `instance.lock` itself: POSIX gives up a process's locks on a file when it closes any descriptor of it.
  *
- * Throws MHV_INSTANCE_LOCKED naming the holder.
+ * Throws MHV_INSTANCE_LOCKED naming the holder, or MHV_INSTANCE_INVALID where the folder cannot be used.
  */
 export async function lockInstance(folder: string, doing: string): Promise<InstanceLock> {
-  const database = new DatabaseSync(lockFile(folder), { timeout: LOOK_MS })
+  const database = await takeLock(folder)
+  held.add(database)
+  const release = () => {
+    if (held.delete(database)) database.close()
+  }
+  const holder: LockHolder = { pid: process.pid, host: hostname(), doing, since: isoTime(systemClock.now()) }
   try {
+    await writeHolder(folder, holder)
+  } catch (error) {
+    release()
+    throw unusable(folder, error)
+  }
+  return { release }
+}
+
+async function takeLock(folder: string): Promise<DatabaseSync> {
+  let database: DatabaseSync | undefined
+  try {
+    database = new DatabaseSync(join(folder, 'instance.lock'), { timeout: 0 })
     // journal_mode=MEMORY: the lock writes nothing, and leaves no file of its own behind.
     database.exec('PRAGMA journal_mode = MEMORY; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
+    return database
   } catch (error) {
-    database.close()
-    const holder = await lockHolder(folder)
-    throw mhvError('MHV_INSTANCE_LOCKED', `${folder} is held by ${holderText(holder)}`, {
-      details: { folder, holder },
-      cause: error,
-    })
-  }
-  const holder: LockHolder = { pid: process.pid, host: hostname(), doing, since: isoTime(Date.now()) }
-  await writeFile(holderFile(folder), `${JSON.stringify(holder)}\n`, { mode: 0o600 })
-  return { release: () => database.close() }
-}
-
-/** `process 4711 on box (mcp, since 2026-01-01T12:00:00.000Z)` */
-export function holderText(holder: LockHolder | null): string {
-  if (holder === null) return 'another process'
-  return `process ${holder.pid} on ${holder.host} (${holder.doing}, since ${holder.since})`
-}
-
-/** Whether somebody holds the folder now, and who. Takes nothing. */
-export async function instanceHeld(folder: string): Promise<{ readonly holder: LockHolder | null } | undefined> {
-  let database: DatabaseSync
-  try {
-    database = new DatabaseSync(lockFile(folder), { timeout: 0, readOnly: true })
-  } catch {
-    // No lock file: nobody has ever held it.
-    return undefined
-  }
-  try {
-    database.prepare('SELECT count(*) FROM sqlite_schema').get()
-    return undefined
-  } catch {
-    return { holder: await lockHolder(folder) }
-  } finally {
-    database.close()
+    database?.close()
+    throw isBusy(error) ? await lockedError(folder, error) : unusable(folder, error)
   }
 }
 
-/** Who holds the folder, as the last holder wrote it; null when nobody ever did. It may have ended since. */
-async function lockHolder(folder: string): Promise<LockHolder | null> {
+/** SQLITE_BUSY and SQLITE_LOCKED (https://www.sqlite.org/rescode.html); extended codes have them in their low byte. */
+function isBusy(error: unknown): boolean {
+  if (typeof error !== 'object' || error === null || !('errcode' in error)) return false
+  return [5, 6].includes(Number(error.errcode) & 0xff)
+}
+
+function unusable(folder: string, error: unknown): MhvError {
+  const why = error instanceof Error ? error.message : String(error)
+  return mhvError('MHV_INSTANCE_INVALID', `${folder} cannot be locked: ${why}`, {
+    details: { folder, system_code: systemCode(error) ?? null },
+    cause: error,
+  })
+}
+
+async function lockedError(folder: string, cause: unknown): Promise<MhvError> {
+  const holder = await readHolder(folder)
+  const who = holder
+    ? `process ${holder.pid} on ${holder.host} (${holder.doing}, since ${holder.since})`
+    : 'another process'
+  return mhvError('MHV_INSTANCE_LOCKED', `${folder} is held by ${who}`, { details: { folder, holder }, cause })
+}
+
+/** How long a holder may take from its lock to its name, in milliseconds. */
+const NAMING_MS = 500
+
+/**
+ * Who holds the folder; null where it has not written that yet. After a crash the name of the holder before stands
+ * there until then, so a process that is gone is not taken for the holder.
+ */
+async function readHolder(folder: string): Promise<LockHolder | null> {
+  const until = systemClock.monotonic() + NAMING_MS
+  for (;;) {
+    const holder = await lastHolder(folder)
+    if (holder !== null && !isGone(holder)) return holder
+    if (systemClock.monotonic() >= until) return null
+    await systemClock.sleep(20)
+  }
+}
+
+async function lastHolder(folder: string): Promise<LockHolder | null> {
   try {
     return JSON.parse(await readFile(holderFile(folder), 'utf8')) as LockHolder
   } catch {
-    // A holder that is just starting has not written it yet: the lock itself is what counts.
+    // The lock itself is what counts; its holder is only named.
     return null
   }
 }
 
-function lockFile(folder: string): string {
-  return join(folder, 'instance.lock')
+function isGone({ pid, host }: LockHolder): boolean {
+  if (host !== hostname()) return false
+  try {
+    process.kill(pid, 0)
+    return false
+  } catch (error) {
+    return systemCode(error) === 'ESRCH'
+  }
+}
+
+/** In one step, so that nobody reads half of it. */
+async function writeHolder(folder: string, holder: LockHolder): Promise<void> {
+  const draft = `${holderFile(folder)}.${randomUUID()}`
+  try {
+    await writeFile(draft, `${JSON.stringify(holder)}\n`, { mode: 0o600 })
+    await rename(draft, holderFile(folder))
+  } catch (error) {
+    await rm(draft, { force: true })
+    throw error
+  }
 }
 
 function holderFile(folder: string): string {

@@ -1,4 +1,8 @@
-/** The peer of our MCP server: the official SDK's own, over stdio, with one tool that does nothing. */
+// @ts-check
+/**
+ * The peer of our MCP server: the official SDK's own, over stdio, with one tool that does nothing. In plain JavaScript,
+ * as ours is installed: stripping types takes memory.
+ */
 import { McpServer } from '@modelcontextprotocol/server'
 import { serveStdio } from '@modelcontextprotocol/server/stdio'
 import { z } from 'zod'
