@@ -2,15 +2,18 @@ import { brokenStart, incompleteEnd } from './utf8.ts'
 
 /** Keeps the first and the last bytes of a stream and counts what is between them. Memory: at most head + tail. */
 export interface HeadTail {
-  /** Takes bytes; returns those that were kept as head (may be empty). The bytes are copied. */
+  /**
+   * Takes bytes; returns those that were kept as head (may be empty). The bytes are copied. The head ends before a
+   * character that does not fit whole.
+   */
   push(bytes: Uint8Array): Uint8Array
   head(): Uint8Array
   tail(): Uint8Array
   /** Bytes that are in neither. */
   dropped(): number
   /**
-   * Both as text (invalid UTF-8 as U+FFFD); `gap` words the line between them when something is missing. Characters
-   * that the cut goes through are left out and counted there.
+   * Both as text (invalid UTF-8 as U+FFFD); `gap` words the line between them when something is missing. A character
+   * of which a part is missing is left out and counted there.
    */
   text(gap: (droppedBytes: number) => string): string
 }
@@ -19,13 +22,15 @@ export interface HeadTail {
 export function createHeadTail(limits: { head: number; tail: number; keepHead?: boolean }): HeadTail {
   const kept = createRing(limits.keepHead === false ? 0 : limits.head)
   const ring = createRing(limits.tail)
-  let headBytes = 0
+  let headRoom = limits.head
   let dropped = 0
 
   return {
     push(bytes) {
-      const first = Uint8Array.from(bytes.subarray(0, Math.max(0, limits.head - headBytes)))
-      headBytes += first.length
+      const fitting = bytes.subarray(0, headRoom)
+      const isLast = fitting.length < bytes.length
+      const first = Uint8Array.from(isLast ? fitting.subarray(0, fitting.length - incompleteEnd(fitting)) : fitting)
+      headRoom = isLast ? 0 : headRoom - first.length
       if (limits.keepHead !== false) kept.push(first)
       if (first.length < bytes.length) dropped += ring.push(bytes.subarray(first.length))
       return first

@@ -33,10 +33,11 @@ async function holderProcess(): Promise<{ child: ChildProcess; said: string }> {
 }
 
 async function kill(child: ChildProcess): Promise<void> {
+  children.delete(child)
+  if (child.exitCode !== null || child.signalCode !== null) return
   const closed = new Promise((resolve) => child.once('close', resolve))
   child.kill('SIGKILL')
   await closed
-  children.delete(child)
 }
 
 suite('the lock of an instance folder', () => {

@@ -20,6 +20,9 @@ export interface InstanceLock {
   release(): void
 }
 
+/** Longest wait for somebody who only looks whether the lock is free, in milliseconds; a holder keeps it far longer. */
+const LOOK_MS = 100
+
 /** What is held is held here too: a connection that nobody refers to is closed by the garbage collector. */
 const held = new Set<DatabaseSync>()
 
@@ -49,7 +52,7 @@ export async function lockInstance(folder: string, doing: string): Promise<Insta
 async function takeLock(folder: string): Promise<DatabaseSync> {
   let database: DatabaseSync | undefined
   try {
-    database = new DatabaseSync(join(folder, 'instance.lock'), { timeout: 0 })
+    database = new DatabaseSync(lockFile(folder), { timeout: LOOK_MS })
     // journal_mode=MEMORY: the lock writes nothing, and leaves no file of its own behind.
     database.exec('PRAGMA journal_mode = MEMORY; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
     return database
@@ -75,10 +78,31 @@ function unusable(folder: string, error: unknown): MhvError {
 
 async function lockedError(folder: string, cause: unknown): Promise<MhvError> {
   const holder = await readHolder(folder)
-  const who = holder
-    ? `process ${holder.pid} on ${holder.host} (${holder.doing}, since ${holder.since})`
-    : 'another process'
-  return mhvError('MHV_INSTANCE_LOCKED', `${folder} is held by ${who}`, { details: { folder, holder }, cause })
+  return mhvError('MHV_INSTANCE_LOCKED', `${folder} is held by ${holderText(holder)}`, {
+    details: { folder, holder },
+    cause,
+  })
+}
+
+/** `process 4711 on box (mcp, since 2026-01-01T12:00:00.000Z)` */
+export function holderText(holder: LockHolder | null): string {
+  if (holder === null) return 'another process'
+  return `process ${holder.pid} on ${holder.host} (${holder.doing}, since ${holder.since})`
+}
+
+/** Who holds the folder now; undefined when it is free. Takes nothing. Not for a process that may hold it itself. */
+export async function instanceHeld(folder: string): Promise<{ readonly holder: LockHolder | null } | undefined> {
+  let database: DatabaseSync | undefined
+  try {
+    database = new DatabaseSync(lockFile(folder), { timeout: 0, readOnly: true })
+    database.prepare('SELECT count(*) FROM sqlite_schema').get()
+    return undefined
+  } catch (error) {
+    // Without a lock file nobody has ever held it.
+    return isBusy(error) ? { holder: await readHolder(folder) } : undefined
+  } finally {
+    database?.close()
+  }
 }
 
 /** How long a holder may take from its lock to its name, in milliseconds. */
@@ -127,6 +151,10 @@ async function writeHolder(folder: string, holder: LockHolder): Promise<void> {
     await rm(draft, { force: true })
     throw error
   }
+}
+
+function lockFile(folder: string): string {
+  return join(folder, 'instance.lock')
 }
 
 function holderFile(folder: string): string {

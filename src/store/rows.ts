@@ -166,17 +166,31 @@ function jsonAt(row: Row, index: number): unknown {
   return decodeJson(row[index])
 }
 
+/** The same, parsed when it is first asked for: most records are passed on without anybody looking at it. */
+function lazyJsonAt(row: Row, index: number): () => unknown {
+  let value: unknown
+  let parsed = false
+  return () => {
+    if (!parsed) value = jsonAt(row, index)
+    parsed = true
+    return value
+  }
+}
+
 const STATUS_AT = FACT_COLUMNS.length
 const END_AT = HEAD_COLUMNS.length
 const FINISHED_AT = RUN_COLUMNS.length - 1
 
 function decodeEnd(row: Row): RunEnd | null {
   if (row[FINISHED_AT] === null) return null
+  const data = lazyJsonAt(row, END_AT + 2)
   return {
     status: row[STATUS_AT] as FinalStatus,
     effect_certainty: row[END_AT] as EffectCertainty,
     output: row[END_AT + 1] as string | null,
-    data: jsonAt(row, END_AT + 2),
+    get data() {
+      return data()
+    },
     error: row[END_AT + 3] as string | null,
     error_code: row[END_AT + 4] as ErrorCode | null,
     error_details: jsonAt(row, END_AT + 5) as RunEnd['error_details'],
@@ -186,8 +200,9 @@ function decodeEnd(row: Row): RunEnd | null {
   }
 }
 
-/** The record of a row of RUN_COLUMNS. */
+/** The record of a row of RUN_COLUMNS, which may not be changed afterwards. */
 export function decodeRun(row: Row): RunRecord {
+  const input = lazyJsonAt(row, 11)
   return {
     run_id: textAt(row, 0),
     worker: textAt(row, 1),
@@ -200,7 +215,9 @@ export function decodeRun(row: Row): RunRecord {
     effect: row[8] as Effect,
     priority: row[9] as Priority,
     reason: row[10] as string | null,
-    input: jsonAt(row, 11),
+    get input() {
+      return input()
+    },
     accepted_at: numberAt(row, 12),
     deadline: numberAt(row, 13),
     status: row[STATUS_AT] as RunStatus,

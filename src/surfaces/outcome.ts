@@ -11,17 +11,19 @@ export interface Outcome {
   readonly signal: string | null
   /** Whether part of the output is missing here. */
   readonly cut: boolean
+  /** Whether bytes that are no text were replaced here. */
+  readonly lossy: boolean
 }
 
 /** The line that the runtime puts where output was left out (`runtime/run-output.ts`, `runtime/steps/finish.ts`). */
 const GAP = /\n\[… \d+ (?:bytes|characters) left out here …\]\n/
 
 /**
- * Takes a result apart. An operation whose data has texts `stdout` and `stderr` ran a program, and one whose data has a
- * text `signal` tells how it ended: that is all a surface knows about workers.
+ * Takes a result apart. An operation whose data has texts `stdout` and `stderr` ran a program; `signal` tells how it
+ * ended, `utf8: false` that its output was no text: that is all a surface knows about workers.
  */
 export function outcomeOf({ data, output }: Pick<WorkerResult, 'data' | 'output'>): Outcome {
-  const { stdout, stderr, signal } = fieldsOf(data)
+  const { stdout, stderr, signal, utf8 } = fieldsOf(data)
   const exact = typeof stdout === 'string'
   const texts = { stdout: exact ? stdout : (output ?? ''), stderr: typeof stderr === 'string' ? stderr : '' }
   return {
@@ -29,6 +31,7 @@ export function outcomeOf({ data, output }: Pick<WorkerResult, 'data' | 'output'
     exact,
     signal: typeof signal === 'string' ? signal : null,
     cut: GAP.test(texts.stdout) || GAP.test(texts.stderr),
+    lossy: utf8 === false,
   }
 }
 

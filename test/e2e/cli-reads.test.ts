@@ -137,6 +137,8 @@ describe('while another process holds the folder', () => {
     const waiting = await run(['runs', 'wait', run_id, '--seconds', '0.1'])
     assert.equal(waiting.code, EXIT.timeout)
     assert.match(waiting.stdout, /^status +running$/m)
+    const left = await run(['runs', 'wait', run_id], { interrupting: (interrupt) => setTimeout(interrupt, 300) })
+    assert.deepEqual(left, { code: EXIT.cancelled, stdout: '', stderr: 'interrupted\n' })
     assert.equal((await run(['runs', 'wait', run_id])).code, 0)
     assert.equal((await run(['runs', 'output', run_id])).stdout, 'early\n')
   })

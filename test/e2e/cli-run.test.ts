@@ -116,6 +116,13 @@ describe('a command run from the command line', () => {
     assert.equal((await runHere([...wait, '--quiet'], { app })).stderr, '')
   })
 
+  test('shows on a terminal that it is still at it, and clears that away', async () => {
+    const emit = ['probe', 'emit', 'one', '--wait-ms', '1300', '--pieces', 'a', '--folder', folder.path]
+    const { stderr } = await runHere(emit, { app, columns: 80 })
+    assert.match(stderr, /^\r\x1b\[Kprobe\.emit {2}1\.\d+ s {2}written\r\x1b\[K$/)
+    assert.equal((await runHere(emit, { app })).stderr, '')
+  })
+
   test('at its deadline exits with 207', async () => {
     const emit = ['probe', 'emit', 'one', '--wait-ms', '60000', '--timeout', '0.2', '--folder', folder.path]
     const { code, stderr } = await runHere(emit, { app })
@@ -125,18 +132,44 @@ describe('a command run from the command line', () => {
 })
 
 describe('Ctrl-C', () => {
+  /** Resolves when a run acts in the folder. */
+  async function untilRunning(): Promise<void> {
+    for (let tries = 0; tries < 200; tries++) {
+      const { stdout } = await runHere(['runs', 'list', '--status', 'running', '--folder', folder.path], { app })
+      if (!stdout.startsWith('no runs')) return
+      await delay(50)
+    }
+    throw new Error('no run began')
+  }
+
   test('once: cancels the run, and shows what is known of its effect', async () => {
     for (const wait of [[], ['--wait', '0']]) {
       let interrupt = () => {}
       const emit = ['probe', 'emit', 'one', '--wait-ms', '60000', ...wait, '--folder', folder.path]
-      const running = runHere(emit, { app, interrupting: (act) => (interrupt = act) })
-      await delay(600)
+      const running = runHere(emit, {
+        app,
+        interrupting: (act) => {
+          interrupt = act
+        },
+      })
+      await untilRunning()
       interrupt()
       const { code, stderr } = await running
       assert.equal(code, EXIT.cancelled)
       assert.match(stderr, /cancelling the run; once more leaves without waiting for it\n/)
       assert.match(stderr, /error MHV_RUN_CANCELLED: .*\nfix: .*\neffect: unknown: it may have been applied\nrun: /)
     }
+  })
+
+  test('while standard input is awaited: nothing is run', async () => {
+    const child = startProgram(['local', 'execute', 'here', '--stdin', '--folder', folder.path, '--', 'cat'])
+    let stderr = ''
+    child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text))
+    await delay(1_500)
+    child.kill('SIGINT')
+    const [code] = await once(child, 'close')
+    assert.equal(code, EXIT.cancelled, stderr)
+    assert.match(stderr, /^error MHV_RUN_CANCELLED_QUEUED: /)
   })
 
   test('while the instance is still being opened: nothing is run', async () => {
@@ -154,11 +187,7 @@ describe('Ctrl-C', () => {
     let stderr = ''
     child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text))
     const closed = once(child, 'close')
-    for (let tries = 0; tries < 200; tries++) {
-      const { stdout } = await runHere(['runs', 'list', '--status', 'running', '--folder', folder.path], { app })
-      if (!stdout.startsWith('no runs')) break
-      await delay(50)
-    }
+    await untilRunning()
     child.kill('SIGINT')
     while (!stderr.includes('cancelling')) await delay(20)
     child.kill('SIGINT')
@@ -229,8 +258,9 @@ describe('a process of its own', () => {
   test('writes all of a large output before it ends', async () => {
     const wide = await surfaceFolder('runs: { text_bytes: 4000000, output_head_bytes: 4000000 }\n')
     try {
-      const { stdout } = await runProgram(['local', 'execute', 'here', '--folder', wide.path, '--', 'seq 1 300000'])
-      assert.equal(stdout.length, 1_988_895)
+      const ran = await runProgram(['local', 'execute', 'here', '--folder', wide.path, '--', 'seq 1 300000'])
+      const { stdout } = ran
+      assert.equal(stdout.length, 1_988_895, ran.stderr)
       assert.ok(stdout.endsWith('\n300000\n'))
     } finally {
       await wide.remove()

@@ -11,6 +11,8 @@ export interface TcpProxy {
   cut(): void
   /** From now on nothing is passed on, in either direction, and nobody is told: a dead link. */
   stall(): void
+  /** As `stall`, but only for the connections that there are. */
+  stallOpen(): void
   /** Passes on again, what was held back first. */
   resume(): void
   /** Milliseconds by which everything is delayed, each way. */
@@ -22,6 +24,7 @@ export interface TcpProxy {
 
 export async function startTcpProxy(target: { readonly host?: string; readonly port: number }): Promise<TcpProxy> {
   const sockets = new Set<Socket>()
+  const dead = new WeakSet<Socket>()
   const held: (() => void)[] = []
   let stalled = false
   let delayMs = 0
@@ -30,6 +33,7 @@ export async function startTcpProxy(target: { readonly host?: string; readonly p
   function pass(from: Socket, to: Socket, count: boolean): void {
     sockets.add(from)
     const act = (step: () => void) => {
+      if (dead.has(from)) return
       if (stalled) held.push(step)
       else if (delayMs > 0) setTimeout(step, delayMs)
       else step()
@@ -68,6 +72,9 @@ export async function startTcpProxy(target: { readonly host?: string; readonly p
     },
     stall() {
       stalled = true
+    },
+    stallOpen() {
+      for (const socket of sockets) dead.add(socket)
     },
     resume() {
       stalled = false

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { Progress } from '../../core/context.ts'
 import type { EnvelopeInput } from '../../core/envelope.ts'
-import { mhvError } from '../../core/errors.ts'
+import { type MhvError, mhvError } from '../../core/errors.ts'
 import { isFinal, type WorkerResult } from '../../core/result.ts'
 import type { Instance } from '../../runtime/instance.ts'
 import { operationName } from '../names.ts'
@@ -20,10 +20,13 @@ const UNTIL_ITS_END = 100_000
 /** Runs an operation and shows how it ended. Resolves with the exit code. */
 export async function runOperation(session: Session, call: Call): Promise<number> {
   const { out } = session
-  const input = call.stdin === null ? call.input : { ...call.input, [call.stdin]: await readAll(session.io.stdin) }
+  const input =
+    call.stdin === null
+      ? call.input
+      : { ...call.input, [call.stdin]: await readAll(session.io.stdin, session.interrupt) }
   const doing = [...operationName(call.operation).cli, call.envelope.target ?? ''].join(' ').trimEnd()
   const result = await withInstance(session, 'open', doing, async (instance) => {
-    if (session.interrupt.aborted) throw mhvError('MHV_RUN_CANCELLED_QUEUED', 'interrupted before it began')
+    if (session.interrupt.aborted) throw notBegun()
     const stopTelling = tellOfInterrupt(session)
     const ticker = showProgress(out, call.operation.id)
     try {
@@ -75,6 +78,10 @@ async function waitToEnd({ interrupt }: Session, instance: Instance, first: Work
   return run
 }
 
+function notBegun(): MhvError {
+  return mhvError('MHV_RUN_CANCELLED_QUEUED', 'interrupted before it began')
+}
+
 function tellOfInterrupt({ interrupt, out }: Session): () => void {
   const tell = () => out.note('cancelling the run; once more leaves without waiting for it')
   interrupt.addEventListener('abort', tell, { once: true })
@@ -103,12 +110,13 @@ function showProgress(out: CliOutput, operation: string) {
 
 /** The streams of what was run, as they came; a note where the result has not all of them. */
 export function showOutput(out: CliOutput, result: WorkerResult): void {
-  const { stdout, stderr, exact, cut } = outcomeOf(result)
+  const { stdout, stderr, exact, cut, lossy } = outcomeOf(result)
   out.data(exact || stdout === '' || stdout.endsWith('\n') ? stdout : `${stdout}\n`)
   if (stderr !== '') out.errorData(stderr)
-  if (!cut) return
+  if (!cut && !lossy) return
   if (stderr !== '' && !stderr.endsWith('\n')) out.note('')
-  out.note(`not all output is shown; \`mahavishnu runs output ${result.run_id}\` has what was kept`)
+  const what = cut ? 'not all output is shown' : 'some output is no text, and was replaced'
+  out.note(`${what}; \`mahavishnu runs output ${result.run_id}\` has what was kept, as it came`)
 }
 
 /** What else there is to say about the end, on standard error. Returns the exit code. */
@@ -128,9 +136,11 @@ export function showEnding(out: CliOutput, result: WorkerResult): number {
 /** More would be refused by every operation; this bounds what is read before that is said. */
 const MAX_STDIN_BYTES = 16 * 1024 * 1024
 
-async function readAll(stdin: Readable): Promise<string> {
+async function readAll(stdin: Readable, interrupt: AbortSignal): Promise<string> {
   const pieces: Buffer[] = []
   let bytes = 0
+  const stop = () => stdin.destroy(notBegun())
+  interrupt.addEventListener('abort', stop, { once: true })
   for await (const piece of stdin) {
     pieces.push(Buffer.from(piece))
     bytes += pieces.at(-1)?.length ?? 0
@@ -140,6 +150,7 @@ async function readAll(stdin: Readable): Promise<string> {
       })
     }
   }
+  interrupt.removeEventListener('abort', stop)
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.concat(pieces))
   } catch {

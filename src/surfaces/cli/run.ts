@@ -28,6 +28,8 @@ export async function runCli(argv: readonly string[], parts: CliParts): Promise<
     const error = toMhvError(thrown)
     if (line.options.includes('--json')) out.document(errorDocument(error.toWire()))
     out.complain(errorText(error.toWire()))
+    // What has no code is a defect: whoever reports it needs to know where it happened.
+    if (error.code === 'MHV_INTERNAL' && error.cause instanceof Error) out.complain(error.cause.stack ?? '')
     return exitOf(error)
   } finally {
     await out.flush()
@@ -97,8 +99,11 @@ function helpCommandOf(program: Command, options: readonly string[]): string {
 }
 
 async function act(invocation: Invocation, around: Around): Promise<number> {
-  const interrupts = listenForInterrupts(around.io, around.out)
-  const session: Session = { ...around, globals: invocation.globals, interrupt: interrupts.signal }
+  // Questions about the configuration act on nothing: a signal may end them in its own way.
+  const mayAct = invocation.kind !== 'config' && invocation.kind !== 'doctor'
+  const interrupts = mayAct ? listenForInterrupts(around.io, around.out) : null
+  const interrupt = interrupts?.signal ?? new AbortController().signal
+  const session: Session = { ...around, globals: invocation.globals, interrupt }
   try {
     switch (invocation.kind) {
       case 'operation':
@@ -112,7 +117,8 @@ async function act(invocation: Invocation, around: Around): Promise<number> {
       case 'mcp':
         return await (await import('./run-own.ts')).runMcp(session)
     }
+    return invocation satisfies never
   } finally {
-    interrupts.stop()
+    interrupts?.stop()
   }
 }

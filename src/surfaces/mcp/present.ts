@@ -76,16 +76,16 @@ function handleText(result: WorkerResult): string {
 
 /** Output is what a remote system says: marked as such, and without orders to a terminal. */
 function outputLines(result: WorkerResult): string[] {
-  const { stdout, stderr, cut } = outcomeOf(result)
+  const { stdout, stderr, cut, lossy } = outcomeOf(result)
   const streams = [
     ...streamLines('output', stdout, result.target),
     ...streamLines('standard error', stderr, result.target),
   ]
-  const missing = cut || stdout.length > MAX_TEXT || stderr.length > MAX_TEXT
+  const missing = cut || lossy || stdout.length > MAX_TEXT || stderr.length > MAX_TEXT
   if (!missing) return streams
   return [
     ...streams,
-    `Not all output is shown: run_output ${JSON.stringify({ run_id: result.run_id })} reads what was kept.`,
+    `Not all output is shown as it came: run_output ${JSON.stringify({ run_id: result.run_id })} reads what was kept.`,
   ]
 }
 
