@@ -12,10 +12,15 @@ export interface LiveRun {
   /** Writes a run that is otherwise journaled once, so that its handle can be given out. */
   ensureJournaled(): Promise<void>
   abort(reason: MhvError): void
+  /**
+   * Counts a caller who waits for it. When all who were counted have gone away (their signals were aborted), the run
+   * is cancelled. The returned function ends the listening: whoever then has the handle counts for good.
+   */
+  join(signal: AbortSignal | undefined): () => void
   onProgress(listener: (progress: Progress) => void): () => void
 }
 
-/** The runs of this process that have not ended, by id. */
+/** The runs of this process that have not ended, by id. While there are any, the process does not end by itself. */
 export interface LiveRuns {
   add(run: LiveRun): void
   remove(run_id: string): void
@@ -23,11 +28,25 @@ export interface LiveRuns {
   all(): readonly LiveRun[]
 }
 
+/** About 24 days: the longest that a timer of Node waits. */
+const KEEP_ALIVE_MS = 2 ** 31 - 1
+
 export function createLiveRuns(): LiveRuns {
   const runs = new Map<string, LiveRun>()
+  let keepAlive: NodeJS.Timeout | undefined
+
   return {
-    add: (run) => void runs.set(run.run_id, run),
-    remove: (run_id) => void runs.delete(run_id),
+    add(run) {
+      runs.set(run.run_id, run)
+      // Deadlines and waits must come, also where an operation waits for something that keeps no process alive.
+      keepAlive ??= setInterval(() => undefined, KEEP_ALIVE_MS)
+    },
+    remove(run_id) {
+      runs.delete(run_id)
+      if (runs.size > 0) return
+      clearInterval(keepAlive)
+      keepAlive = undefined
+    },
     get: (run_id) => runs.get(run_id),
     all: () => [...runs.values()],
   }

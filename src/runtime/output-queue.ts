@@ -59,25 +59,30 @@ export function createOutputQueue(options: OutputQueueOptions): OutputQueue {
     cancelTimer?.()
     cancelTimer = undefined
     if (writing !== undefined || waiting.length === 0) return
-    if (!options.journaled()) return arm()
+    if (!options.journaled()) {
+      arm()
+      return
+    }
     const pieces = waiting
     inFlight = waitingBytes
     waiting = []
     waitingBytes = 0
     failure = undefined
-    writing = write(pieces)
+    writing = write(pieces).then(settled, (error: unknown) => {
+      waiting = [...pieces, ...waiting]
+      waitingBytes += inFlight
+      settled(error ?? new Error('not written'))
+    })
   }
 
   async function write(pieces: readonly Piece[]): Promise<void> {
-    try {
-      await options.store.appendOutput(options.run_id(), pieces.map(toChunk))
-    } catch (error) {
-      waiting = [...pieces, ...waiting]
-      waitingBytes += inFlight
-      failure = error ?? new Error('not written')
-    }
+    await options.store.appendOutput(options.run_id(), pieces.map(toChunk))
+  }
+
+  function settled(error: unknown): void {
     inFlight = 0
     writing = undefined
+    failure = error
     // After a failure only in a while, so that a journal in trouble is not hammered.
     if (failure === undefined && waitingBytes >= CHUNK_BYTES) send()
     else arm()
@@ -138,5 +143,6 @@ function append(piece: Piece, bytes: Uint8Array): void {
 }
 
 function toChunk({ stream, gapBytes, buffer, length }: Piece): NewOutputChunk {
-  return { stream, bytes: buffer.subarray(0, length), gap_bytes: gapBytes }
+  // A copy of its own: the store may hand it to a thread, and the piece may have to be sent again.
+  return { stream, bytes: new Uint8Array(buffer.subarray(0, length)), gap_bytes: gapBytes }
 }

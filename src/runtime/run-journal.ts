@@ -14,8 +14,9 @@ const RETRY_END_MS = 1_000
  */
 export interface RunJournal {
   record(): RunRecord
+  /** Whether the run is in the journal, or on its way there. */
   journaled(): boolean
-  /** Writes the run as `pending` or `running`, or at once with its end. */
+  /** Writes the run as `pending` or `running`, or at once with its end. A try that failed may be made again. */
   open(status: 'pending' | 'running', end?: RunEnd): Promise<CreateOutcome>
   /** `pending` to `running`. */
   start(): Promise<void>
@@ -40,62 +41,81 @@ export function createRunJournal(
   let opening: Promise<CreateOutcome> | undefined
   let opened = false
 
-  const takeEvents = () => {
+  /** Hands the events to a write; they come back when it fails. */
+  async function withEvents<T>(write: (events: readonly NewRunEvent[]) => Promise<T>): Promise<T> {
     const taken = events
     events = []
-    return taken
+    try {
+      return await write(taken)
+    } catch (error) {
+      events = [...taken, ...events]
+      throw error
+    }
+  }
+
+  async function create(status: 'pending' | 'running', end?: RunEnd): Promise<CreateOutcome> {
+    const outcome = await withEvents((taken) =>
+      store.createRun({
+        facts,
+        status: end?.status ?? status,
+        started_at: status === 'running' ? (record.started_at ?? clock.now()) : null,
+        ...(end === undefined ? {} : { end }),
+        events: taken,
+        ...(idempotency === undefined ? {} : { idempotency }),
+      }),
+    )
+    if (outcome.kind === 'created' || outcome.kind === 'reopened') {
+      opened = true
+      record = outcome.run
+    }
+    return outcome
   }
 
   function open(status: 'pending' | 'running', end?: RunEnd): Promise<CreateOutcome> {
-    const started_at = status === 'running' ? (record.started_at ?? clock.now()) : null
-    opening ??= store
-      .createRun({
-        facts,
-        status: end?.status ?? status,
-        started_at,
-        ...(end === undefined ? {} : { end }),
-        events: takeEvents(),
-        ...(idempotency === undefined ? {} : { idempotency }),
-      })
-      .then((outcome) => {
-        opened = true
-        record = outcome.run
-        return outcome
-      })
-    return opening
+    if (opening !== undefined) return opening
+    const created = create(status, end)
+    opening = created
+    created.catch(() => {
+      opening = undefined
+    })
+    return created
   }
 
-  async function change(to: RunRecord['status'], end?: RunEnd): Promise<void> {
-    const taken = takeEvents()
-    const changed = await store
-      .changeRun({
+  /** Waits while its handle is on its way to the journal. What is checked right after this cannot change meanwhile. */
+  async function notOpening(): Promise<void> {
+    while (opening !== undefined && !opened) await opening.catch(() => undefined)
+  }
+
+  /** Null where the run is in another status than it should be. */
+  function change(to: RunRecord['status'], started_at: number | undefined, end?: RunEnd): Promise<RunRecord | null> {
+    return withEvents((taken) =>
+      store.changeRun({
         run_id: record.run_id,
-        from: to === 'running' ? ['pending'] : ['pending', 'running'],
+        from: end === undefined ? ['pending'] : ['pending', 'running'],
         to,
-        ...(to === 'running' ? { started_at: record.started_at ?? clock.now() } : {}),
+        ...(started_at === undefined ? {} : { started_at }),
         ...(end === undefined ? {} : { end }),
         events: taken,
-      })
-      .catch((error: unknown) => {
-        events = [...taken, ...events]
-        throw error
-      })
-    if (changed === null) throw mhvError('MHV_INTERNAL', `the journal has run ${record.run_id} in another status`)
+      }),
+    )
+  }
+
+  async function changeToEnd(end: RunEnd): Promise<void> {
+    if (isFinal(record.status)) return
+    // A try before this one may have been written although it was reported as failed: the journal is the truth.
+    const changed = (await change(end.status, undefined, end)) ?? (await store.getRun(record.run_id))
+    if (changed === null || !isFinal(changed.status)) throw wrongStatus(record)
     record = changed
   }
 
   async function writeEnd(end: RunEnd, alongside: () => Promise<void>): Promise<void> {
+    await notOpening()
     // Calls of one tick are committed together.
-    if (opening === undefined) {
-      const created = open('running', end).catch((error: unknown) => {
-        opening = undefined
-        throw error
-      })
-      await Promise.all([created, alongside()])
-      return
-    }
-    if (!opened) await opening
-    await Promise.all([alongside(), isFinal(record.status) ? undefined : change(end.status, end)])
+    await allDone(
+      opened
+        ? [changeToEnd(end), alongside()]
+        : [open(record.started_at === null ? 'pending' : 'running', end), alongside()],
+    )
   }
 
   return {
@@ -103,8 +123,11 @@ export function createRunJournal(
     journaled: () => opening !== undefined,
     open,
     async start() {
-      record = { ...record, status: 'running', started_at: clock.now() }
-      if (opening !== undefined) await change('running')
+      const started_at = clock.now()
+      await notOpening()
+      const started = opened ? await change('running', started_at) : { ...record, status: 'running' as const, started_at }
+      if (started === null) throw wrongStatus(record)
+      record = started
     },
     async ensure() {
       await open(record.started_at === null ? 'pending' : 'running')
@@ -116,11 +139,27 @@ export function createRunJournal(
           await writeEnd(end, alongside)
           return record
         } catch (error) {
-          log.error('the end of a run could not be journaled yet', { run_id: record.run_id, error: String(error) })
-          if (givingUp.aborted || (error instanceof MhvError && error.code === 'MHV_INTERNAL')) throw error
+          log.error('the end of a run could not be journaled yet', { run_id: record.run_id, error })
+          if (givingUp.aborted || !mayPass(error)) throw error
           await clock.sleep(RETRY_END_MS, givingUp)
         }
       }
     },
   }
+}
+
+/** Whether the journal may take the same write later. */
+function mayPass(error: unknown): boolean {
+  return error instanceof MhvError && error.spec.retryable
+}
+
+function wrongStatus({ run_id }: RunRecord): MhvError {
+  return mhvError('MHV_INTERNAL', `the journal has run ${run_id} in another status`)
+}
+
+/** Waits for all of them, also when one fails: what is still being written must not be written again beside it. */
+async function allDone(writes: readonly Promise<unknown>[]): Promise<void> {
+  const settled = await Promise.allSettled(writes)
+  const failed = settled.find((each) => each.status === 'rejected')
+  if (failed !== undefined) throw failed.reason
 }

@@ -1,24 +1,29 @@
 import type { Progress } from '../core/context.ts'
 import { type MhvError, mhvError, toMhvError } from '../core/errors.ts'
+import { isFinal } from '../core/result.ts'
 import type { AdmissionPlace } from '../resilience/admission.ts'
 import { createDeadline, type Deadline } from '../resilience/deadline.ts'
 import type { RunEnd, RunRecord } from '../store/store.ts'
 import type { LiveRun } from './live-runs.ts'
 import type { RunJournal } from './run-journal.ts'
-import { createRunOutput } from './run-output.ts'
+import { createRunOutput, type RunOutput } from './run-output.ts'
 import type { RuntimeParts } from './runtime.ts'
 import { type AttemptOutcome, attemptRun, breakerOf, endedWhileWaiting } from './steps/attempt.ts'
 import { endOf } from './steps/finish.ts'
 import type { ResolvedCall } from './steps/resolve.ts'
 
+/** A run of which it is not known yet whether the journal takes it. One of the three is called, once. */
 export interface CreatedRun {
   readonly live: LiveRun
-  readonly deadline: Deadline
-  /** Starts it, once it is journaled; with `refused` it ends at once. */
-  go(refused: MhvError | undefined, attemptsBefore: number): void
+  /** Starts it, once it is journaled. */
+  go(attemptsBefore: number): void
+  /** Ends it without having acted: `error` says why. With its end in the journal at once when it is not there yet. */
+  refuse(error: MhvError, attemptsBefore: number): void
+  /** Takes it back: the journal did not take it, or has another run for it. */
+  drop(): void
 }
 
-interface RunParts {
+interface RunToCreate {
   readonly call: ResolvedCall
   readonly place: AdmissionPlace
   readonly journal: RunJournal
@@ -27,61 +32,77 @@ interface RunParts {
 }
 
 /** One run from its slot to its journaled end. It holds the slot until then. */
-export function createRun(parts: RuntimeParts, { call, place, journal, givingUp }: RunParts): CreatedRun {
-  const deadline = createDeadline(parts.clock, journal.record().deadline)
+export function createRun(parts: RuntimeParts, { call, place, journal, givingUp }: RunToCreate): CreatedRun {
+  const { run_id, accepted_at, deadline: deadlineAt } = journal.record()
+  const deadline = createDeadline(parts.clock, deadlineAt)
   const ended = Promise.withResolvers<RunRecord>()
   const output = outputOf(parts, journal)
-  const { live, progress } = liveRun(journal, deadline, ended.promise)
+  const { live, progress } = liveRun(parts, journal, deadline, ended.promise)
+  // Here already, so that whoever closes the instance waits for it, and a duplicate finds it.
+  parts.live.add(live)
 
   async function act(attemptsBefore: number): Promise<AttemptOutcome> {
-    if (!place.immediate) {
-      try {
-        await place.ready(deadline.signal)
-      } catch (reason) {
-        return { attempts: attemptsBefore, error: endedWhileWaiting(reason) }
-      }
+    try {
+      await place.ready(deadline.signal)
+    } catch (reason) {
+      return { attempts: attemptsBefore, error: endedWhileWaiting(reason) }
+    }
+    if (journal.record().status === 'pending') {
       // The target may have gone bad while the run waited: then it ends without having been `running`.
       breakerOf(parts, call)?.check()
       journal.note({ type: 'started', at: parts.clock.now(), data: {} })
+      await journal.start()
     }
-    if (journal.record().status === 'pending') await journal.start()
-    const run = { run_id: live.run_id, call, deadline, output, progress, note: journal.note, attemptsBefore }
-    return attemptRun(parts, run)
+    return attemptRun(parts, { run_id: live.run_id, call, deadline, output, progress, note: journal.note, attemptsBefore })
   }
 
-  async function toEnd(refused: MhvError | undefined, attemptsBefore: number): Promise<void> {
-    const attempts = attemptsBefore
-    const outcome = refused
-      ? { attempts, error: refused }
-      : await act(attemptsBefore).catch((error: unknown) => ({ attempts, error: notStarted(error) }))
+  async function toEnd(outcome: AttemptOutcome): Promise<RunRecord> {
     const end = endOf(parts, call, outcome, deadline.signal)
     journal.note(finishedEvent(end))
-    const record = await journal.finish(end, output.flush, givingUp)
-    measure(parts, record)
+    return journal.finish(end, output.flush, givingUp)
+  }
+
+  function over(record: RunRecord): void {
+    deadline.clear()
+    place.release()
+    parts.live.remove(live.run_id)
     ended.resolve(record)
+  }
+
+  /** The slot is free and the run is gone from the live ones before anybody is told that it has ended. */
+  function follow(outcome: Promise<AttemptOutcome>): void {
+    if (live.run_id !== run_id) {
+      // A run that is opened again keeps the id that it had.
+      parts.live.add(live)
+      parts.live.remove(run_id)
+    }
+    parts.metrics.accepted(call.operation.worker.name)
+    void outcome
+      .then(toEnd)
+      .catch((error: unknown) => {
+        parts.log.error('a run ended without its end in the journal', { run_id: live.run_id, error })
+        return journal.record()
+      })
+      .then((record) => {
+        measure(parts, record, accepted_at)
+        over(record)
+      })
   }
 
   return {
     live,
-    deadline,
-    go(refused, attemptsBefore) {
-      parts.live.add(live)
-      parts.metrics.accepted(call.operation.worker.name)
-      toEnd(refused, attemptsBefore)
-        .catch((error: unknown) => {
-          parts.log.error('a run ended without its end in the journal', { run_id: live.run_id, error: String(error) })
-          ended.resolve(journal.record())
-        })
-        .finally(() => {
-          deadline.clear()
-          place.release()
-          parts.live.remove(live.run_id)
-        })
+    go: (attempts) => follow(act(attempts).catch((error: unknown) => ({ attempts, error: notStarted(error) }))),
+    refuse: (error, attempts) => follow(Promise.resolve({ attempts, error })),
+    drop() {
+      deadline.clear()
+      place.release()
+      parts.live.remove(run_id)
+      ended.resolve(journal.record())
     },
   }
 }
 
-function outputOf(parts: RuntimeParts, journal: RunJournal) {
+function outputOf(parts: RuntimeParts, journal: RunJournal): RunOutput {
   const { runs } = parts.environment
   return createRunOutput({
     run_id: () => journal.record().run_id,
@@ -93,8 +114,18 @@ function outputOf(parts: RuntimeParts, journal: RunJournal) {
   })
 }
 
-function liveRun(journal: RunJournal, deadline: Deadline, done: Promise<RunRecord>) {
+function liveRun(parts: RuntimeParts, journal: RunJournal, deadline: Deadline, done: Promise<RunRecord>) {
   const listeners = new Set<(progress: Progress) => void>()
+  let interested = 0
+
+  function abort(reason: MhvError): void {
+    if (!deadline.signal.aborted) {
+      const data = { error_code: reason.code, reason: parts.redactor.text(reason.message) }
+      journal.note({ type: 'cancel_requested', at: parts.clock.now(), data })
+    }
+    deadline.abort(reason)
+  }
+
   const live: LiveRun = {
     get run_id() {
       return journal.record().run_id
@@ -102,44 +133,59 @@ function liveRun(journal: RunJournal, deadline: Deadline, done: Promise<RunRecor
     done,
     record: journal.record,
     ensureJournaled: journal.ensure,
-    abort: deadline.abort,
+    abort,
+    join(signal) {
+      interested += 1
+      const gone = () => {
+        interested -= 1
+        if (interested === 0) abort(mhvError('MHV_RUN_CANCELLED', 'the caller cancelled or went away'))
+      }
+      if (signal?.aborted) gone()
+      else signal?.addEventListener('abort', gone, { once: true })
+      return () => signal?.removeEventListener('abort', gone)
+    },
     onProgress(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)
     },
   }
   const progress = (step: Progress) => {
-    for (const listener of listeners) listener(step)
+    for (const listener of listeners) {
+      try {
+        listener(step)
+      } catch (error) {
+        // Whoever watches must not be able to make the run fail.
+        parts.log.warn('progress could not be passed on', { run_id: live.run_id, error })
+      }
+    }
   }
   return { live, progress }
 }
 
-/** The journal did not take `running`: nothing acted. */
+/** The breaker is open, or the journal did not take `running`: nothing acted. */
 function notStarted(error: unknown): MhvError {
   const known = toMhvError(error)
-  return known.spec.phase === 'before-effect'
-    ? known
-    : mhvError('MHV_JOURNAL_UNAVAILABLE', known.message, { cause: error })
+  if (known.spec.phase === 'before-effect') return known
+  return mhvError('MHV_JOURNAL_UNAVAILABLE', known.message, { cause: error })
 }
 
 function finishedEvent(end: RunEnd) {
   const { status, effect_certainty, error_code, exit_code, attempts } = end
-  return {
-    type: 'finished',
-    at: end.finished_at,
-    data: { status, effect_certainty, error_code, exit_code, attempts },
-  } as const
+  const data = { status, effect_certainty, error_code, exit_code, attempts }
+  return { type: 'finished', at: end.finished_at, data } as const
 }
 
-function measure(parts: RuntimeParts, record: RunRecord): void {
-  const { worker, operation, status, accepted_at, started_at, end } = record
-  const finished = end?.finished_at ?? accepted_at
+/** From this call on: a run that was opened again may have been accepted days ago. */
+function measure(parts: RuntimeParts, record: RunRecord, calledAt: number): void {
+  const { worker, operation, status, started_at, end } = record
+  const finished = end?.finished_at ?? parts.clock.now()
   parts.metrics.finished({
     worker,
     operation,
-    status,
-    seconds: (finished - accepted_at) / 1000,
-    queueSeconds: ((started_at ?? finished) - accepted_at) / 1000,
+    // Without its end in the journal it will be found there as failed.
+    status: isFinal(status) ? status : 'failed',
+    seconds: Math.max(0, finished - calledAt) / 1000,
+    queueSeconds: Math.max(0, (started_at ?? finished) - calledAt) / 1000,
     attempts: end?.attempts ?? 0,
   })
 }

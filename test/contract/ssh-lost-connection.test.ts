@@ -191,7 +191,9 @@ test('a server that was restarted is found again', { skip }, async () => {
   const target = targetOf(first)
   const run = () => runCommand(operationContext(worker, target), { command: 'echo here' })
   assert.equal((await run()).stdout, 'here\n')
+  const connections = worker.pool.stats().connections as number
   await first.stop(true)
+  assert.ok(await until(() => (worker.pool.stats().connections as number) < connections))
   await assert.rejects(run(), { code: 'MHV_SSH_CONNECT_REFUSED' })
   const second = await startSshd({ port: first.port, folder: first.folder })
   try {

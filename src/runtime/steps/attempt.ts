@@ -1,8 +1,10 @@
 import type { OperationContext, Progress } from '../../core/context.ts'
-import { type MhvError, mhvError, toMhvError } from '../../core/errors.ts'
+import { MhvError, mhvError, toMhvError } from '../../core/errors.ts'
 import type { NewRunEvent } from '../../core/events.ts'
+import { certaintyOf, type EffectCertainty } from '../../core/result.ts'
+import type { WorkerConnection } from '../../core/worker.ts'
 import { fullJitter } from '../../resilience/backoff.ts'
-import { type BreakerPass, type CircuitBreaker, speaksAgainstTarget } from '../../resilience/circuit-breaker.ts'
+import { type CircuitBreaker, speaksAgainstTarget } from '../../resilience/circuit-breaker.ts'
 import type { Deadline } from '../../resilience/deadline.ts'
 import { mayRetry } from '../../resilience/retry.ts'
 import type { RunOutput } from '../run-output.ts'
@@ -26,6 +28,8 @@ export interface AttemptOutcome {
   readonly attempts: number
   readonly data?: unknown
   readonly error?: MhvError
+  /** What is known of the effect of all attempts together; absent: what the error says. */
+  readonly certainty?: EffectCertainty
 }
 
 /** The breaker of a call's target; null for an operation without one. */
@@ -39,36 +43,41 @@ export function breakerOf(parts: RuntimeParts, call: ResolvedCall): CircuitBreak
 export async function attemptRun(parts: RuntimeParts, run: RunToAttempt): Promise<AttemptOutcome> {
   const { spec, worker } = run.call.operation
   const breaker = breakerOf(parts, run.call)
+  let certainty: EffectCertainty = 'none'
   for (let attempt = 1; ; attempt++) {
     const attempts = run.attemptsBefore + attempt
-    const error = await tryOnce(parts, run, breaker, attempts)
-    if (!(error instanceof Failure)) return { attempts, data: error.data }
-    const failed = error.error
-    const again = mayRetry({ error: failed, attempt, idempotent: spec.idempotent, recovery: worker.recovery })
-    if (!again || run.deadline.signal.aborted) return { attempts, error: failed }
+    const tried = await tryOnce(parts, run, breaker, attempts)
+    if (!('error' in tried)) return { attempts, data: tried.data }
+    const { error } = tried
+    certainty = together(certainty, tried.certainty)
+    // What the breaker turned away was no attempt.
+    if (!tried.attempted) return { attempts: attempts - 1, error, certainty }
+    const again = mayRetry({ error, attempt, idempotent: spec.idempotent, recovery: worker.recovery })
+    if (!again || run.deadline.signal.aborted) return { attempts, error, certainty }
 
-    const waitMs = failed.retryAfter === undefined ? fullJitter(attempt) : failed.retryAfter * 1000
-    const data = {
-      attempt: attempts,
-      error_code: failed.code,
-      error: parts.redactor.text(failed.message),
-      wait_ms: waitMs,
-    }
-    run.note({ type: 'attempt_failed', at: parts.clock.now(), data })
+    // Jitter on top of what the other side asked for: those whom it turned away together shall not return together.
+    const waitMs = fullJitter(attempt) + (error.retryAfter ?? 0) * 1000
+    const facts = { error_code: error.code, error: parts.redactor.text(error.message) }
+    run.note({ type: 'attempt_failed', at: parts.clock.now(), data: { attempt: attempts, ...facts, wait_ms: waitMs } })
     try {
       await parts.clock.sleep(waitMs, run.deadline.signal)
     } catch {
       // The time is up or the run was cancelled while nothing acted: the failure of the attempt is the better answer.
-      return { attempts, error: failed }
+      return { attempts, error, certainty }
     }
   }
 }
 
-class Failure {
+/** A later attempt that changed nothing takes nothing back: the strongest of what the attempts may have done. */
+function together(before: EffectCertainty, last: EffectCertainty): EffectCertainty {
+  return last === 'none' ? before : last
+}
+
+interface FailedAttempt {
   readonly error: MhvError
-  constructor(error: MhvError) {
-    this.error = error
-  }
+  readonly certainty: EffectCertainty
+  /** False where the breaker held it back. */
+  readonly attempted: boolean
 }
 
 async function tryOnce(
@@ -76,30 +85,71 @@ async function tryOnce(
   run: RunToAttempt,
   breaker: CircuitBreaker | null,
   attempt: number,
-): Promise<Failure | { data: unknown }> {
-  let pass: BreakerPass | undefined
+): Promise<FailedAttempt | { readonly data: unknown }> {
+  let attempted = false
+  let called = false
+  let pass: ReturnType<CircuitBreaker['enter']> | undefined
   try {
     pass = breaker?.enter()
-    const data = await runOperation(parts, run, attempt)
+    attempted = true
+    const connection = await connectionFor(parts, run)
+    called = true
+    const data = await callOperation(parts, run, attempt, connection)
     pass?.success()
     return { data }
   } catch (thrown) {
-    const error = toMhvError(thrown)
+    const error = called ? errorOfOperation(parts, run, thrown) : toMhvError(thrown)
     if (error.code === 'MHV_INTERNAL') {
-      const stack = error.cause instanceof Error ? error.cause.stack : undefined
-      parts.log.error('an operation threw what has no code', { run_id: run.run_id, error: error.message, stack })
+      parts.log.error('an operation threw what has no code', { run_id: run.run_id, error })
     }
-    if (speaksAgainstTarget(error)) pass?.failure()
+    if (speaksAgainstTarget(error) && !isCancelled(run)) pass?.failure()
     else pass?.neutral()
-    return new Failure(error)
+    return { error, attempted, certainty: called ? certaintyOf(error.code) : 'none' }
   }
 }
 
-async function runOperation(parts: RuntimeParts, run: RunToAttempt, attempt: number): Promise<unknown> {
-  const { spec, worker } = run.call.operation
-  const { connection } = await parts.instances.get(worker)
-  run.deadline.signal.throwIfAborted()
-  const work = Promise.resolve(spec.run(contextOf(parts, run, attempt, connection), run.call.input))
+/** A connection that we ended ourselves says nothing about the target. */
+function isCancelled({ deadline: { signal } }: RunToAttempt): boolean {
+  return signal.aborted && toMhvError(signal.reason).code !== 'MHV_RUN_TIMEOUT'
+}
+
+/** The worker's connection, or the end of the wait for it: a worker that does not start holds no run for ever. */
+async function connectionFor(parts: RuntimeParts, run: RunToAttempt): Promise<WorkerConnection> {
+  const { signal } = run.deadline
+  const aborted = Promise.withResolvers<never>()
+  const onAbort = () => aborted.reject(endedBeforeActing(signal.reason, 'before the operation was started'))
+  signal.addEventListener('abort', onAbort, { once: true })
+  if (signal.aborted) onAbort()
+  try {
+    const { connection } = await Promise.race([aborted.promise, parts.instances.get(run.call.operation.worker)])
+    return connection
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
+/** What an operation threw, as an error that says no more about its effect than can be known. */
+function errorOfOperation(parts: RuntimeParts, run: RunToAttempt, thrown: unknown): MhvError {
+  const { signal } = run.deadline
+  if (!(thrown instanceof MhvError)) {
+    if (!signal.aborted) return toMhvError(thrown)
+    // Its own way of saying that it was aborted.
+    parts.log.debug('an operation ended with another error than the reason', { run_id: run.run_id, error: thrown })
+    return toMhvError(signal.reason)
+  }
+  // Of the journal, these say that nothing was changed; an operation that lost its state had begun already.
+  if (!thrown.code.startsWith('MHV_JOURNAL_') && thrown.code !== 'MHV_DISK_LOW') return thrown
+  return mhvError('MHV_INTERNAL', `the journal failed while the operation acted: ${thrown.message}`, { cause: thrown })
+}
+
+function callOperation(
+  parts: RuntimeParts,
+  run: RunToAttempt,
+  attempt: number,
+  connection: WorkerConnection,
+): Promise<unknown> {
+  const { operation, input } = run.call
+  const work = (async () => operation.spec.run(contextOf(parts, run, attempt, connection), input))()
   return withinGrace(parts, run, work)
 }
 
@@ -128,7 +178,12 @@ function withinGrace(parts: RuntimeParts, run: RunToAttempt, work: Promise<unkno
   })
 }
 
-function contextOf(parts: RuntimeParts, run: RunToAttempt, attempt: number, connection: unknown): OperationContext {
+function contextOf(
+  parts: RuntimeParts,
+  run: RunToAttempt,
+  attempt: number,
+  connection: WorkerConnection,
+): OperationContext {
   const { call } = run
   return {
     run_id: run.run_id,
@@ -144,17 +199,20 @@ function contextOf(parts: RuntimeParts, run: RunToAttempt, attempt: number, conn
     log: parts.log,
     secrets: parts.secrets,
     state: parts.instances.state(call.operation.worker.name),
-    output: run.output,
+    output: run.output.attempt(),
     progress: async (progress) => run.progress(parts.redactor.deep(progress)),
     need: parts.instances.need,
   }
 }
 
-/** The error of a run whose signal was aborted while it still waited: nothing was done. */
+/** The error of a run whose signal was aborted while it still waited for its slot: nothing was done. */
 export function endedWhileWaiting(reason: unknown): MhvError {
-  const error = toMhvError(reason)
-  if (error.code === 'MHV_RUN_TIMEOUT') {
-    return mhvError('MHV_RUN_QUEUE_TIMEOUT', 'the deadline passed while the run waited for a slot')
+  return endedBeforeActing(reason, 'while the run waited for a slot')
+}
+
+function endedBeforeActing(reason: unknown, when: string): MhvError {
+  if (toMhvError(reason).code === 'MHV_RUN_TIMEOUT') {
+    return mhvError('MHV_RUN_QUEUE_TIMEOUT', `the deadline passed ${when}`)
   }
   return mhvError('MHV_RUN_CANCELLED_QUEUED', 'the run was cancelled before it acted')
 }

@@ -1,24 +1,38 @@
 import { z } from 'zod'
-import { type MhvError, mhvError } from '../../core/errors.ts'
-import type { OperationSummary } from '../../core/operation.ts'
+import { type MhvError, mhvError, toMhvError } from '../../core/errors.ts'
+import type { OperationSpec, OperationSummary } from '../../core/operation.ts'
+import { plainJson } from '../../core/plain-json.ts'
 import { certaintyOf, type EffectCertainty, type FinalStatus } from '../../core/result.ts'
+import { cutText } from '../../core/utf8.ts'
 import type { RunEnd } from '../../store/store.ts'
 import type { RuntimeParts } from '../runtime.ts'
 import type { AttemptOutcome } from './attempt.ts'
 import type { ResolvedCall } from './resolve.ts'
 
-/** Steps 8 and 9: validates what the operation returned, redacts it, and says how the run ended. */
-export function endOf(
-  parts: Pick<RuntimeParts, 'redactor' | 'clock' | 'environment'>,
-  call: ResolvedCall,
-  outcome: AttemptOutcome,
-  signal: AbortSignal,
-): RunEnd {
+type FinishParts = Pick<RuntimeParts, 'redactor' | 'clock' | 'environment' | 'log'>
+
+/** Steps 8 and 9: validates what the operation returned, redacts it, and says how the run ended. Never throws. */
+export function endOf(parts: FinishParts, call: ResolvedCall, outcome: AttemptOutcome, signal: AbortSignal): RunEnd {
+  if (outcome.error !== undefined) return failedEnd(parts, call, outcome.error, outcome, signal)
+  try {
+    return completedEnd(parts, call, outcome)
+  } catch (thrown) {
+    // It acted, so nothing that is wrong with its result may make it look as if it had not.
+    const known = toMhvError(thrown)
+    const error =
+      known.code === 'MHV_OUTPUT_INVALID'
+        ? known
+        : mhvError('MHV_OUTPUT_INVALID', `the result cannot be kept: ${known.message}`)
+    return failedEnd(parts, call, error, outcome, signal)
+  }
+}
+
+function completedEnd(parts: FinishParts, call: ResolvedCall, { data: returned, attempts }: AttemptOutcome): RunEnd {
   const { spec } = call.operation
-  const checked = outcome.error === undefined ? validOutput(spec.output, outcome.data) : { error: outcome.error }
-  if ('error' in checked) return failedEnd(parts, call, checked.error, outcome.attempts, signal)
-  const data = parts.redactor.deep(checked.data)
-  const summary: OperationSummary = spec.summarize?.(data) ?? { output: JSON.stringify(data) }
+  const data = parts.redactor.deep(validOutput(spec, returned))
+  // Throws for what the journal could not keep either: big integers, cycles.
+  const json = JSON.stringify(data)
+  const summary = summaryOf(parts, spec, data, json)
   return {
     status: 'completed',
     effect_certainty: call.effect === 'read' ? 'none' : 'applied',
@@ -28,61 +42,79 @@ export function endOf(
     error_code: null,
     error_details: null,
     exit_code: summary.exit_code ?? null,
-    attempts: outcome.attempts,
+    attempts,
     finished_at: parts.clock.now(),
   }
 }
 
-function validOutput(schema: z.ZodObject, data: unknown): { data: Record<string, unknown> } | { error: MhvError } {
-  const parsed = z.safeParse(schema, data)
-  if (parsed.success) return { data: parsed.data }
-  const [issue] = parsed.error.issues
-  return {
-    error: mhvError('MHV_OUTPUT_INVALID', `${issue?.path.join('.')}: ${issue?.message}`, {
-      details: { issues: parsed.error.issues.slice(0, 20).map(({ path, code }) => ({ path, code })) },
-    }),
+function validOutput({ output }: OperationSpec, data: unknown): Record<string, unknown> {
+  const parsed = z.safeParse(output, data)
+  if (parsed.success) return parsed.data
+  const { issues } = parsed.error
+  throw mhvError('MHV_OUTPUT_INVALID', `${issues[0]?.path.join('.')}: ${issues[0]?.message}`, {
+    details: { issues: issues.slice(0, 20).map(({ path, code }) => ({ path, code })) },
+  })
+}
+
+function summaryOf(parts: FinishParts, spec: OperationSpec, data: unknown, json: string): OperationSummary {
+  try {
+    return spec.summarize?.(data as Record<string, unknown>) ?? { output: json }
+  } catch (error) {
+    parts.log.error('the result of an operation could not be summarised', { operation: spec.id, error })
+    return { output: json }
   }
 }
 
+/** Longest error message in the journal, in bytes: some drivers quote everything that they read. */
+const MAX_MESSAGE_BYTES = 8 * 1024
+/** Most facts about an error, in characters of JSON. */
+const MAX_DETAILS_LENGTH = 64 * 1024
+
 function failedEnd(
-  parts: Pick<RuntimeParts, 'redactor' | 'clock'>,
+  parts: FinishParts,
   call: ResolvedCall,
   error: MhvError,
-  attempts: number,
+  { attempts, certainty }: AttemptOutcome,
   signal: AbortSignal,
 ): RunEnd {
-  const certainty: EffectCertainty = call.effect === 'read' ? 'none' : certaintyOf(error.code)
-  const details = { ...error.details, ...(error.retryAfter === undefined ? {} : { retry_after: error.retryAfter }) }
   return {
     status: failedStatus(error, signal),
-    effect_certainty: certainty,
+    effect_certainty: call.effect === 'read' ? 'none' : certaintyOfEnd(error, certainty),
     output: null,
     data: null,
-    error: parts.redactor.text(error.message),
+    error: bounded(parts.redactor.text(error.message), MAX_MESSAGE_BYTES),
     error_code: error.code,
-    error_details: Object.keys(details).length === 0 ? null : parts.redactor.deep(details),
+    error_details: detailsOf(parts, error),
     exit_code: null,
     attempts,
     finished_at: parts.clock.now(),
   }
 }
 
+/** Output that cannot be used comes after the attempts and knows more than they did: it was applied. */
+function certaintyOfEnd(error: MhvError, ofAttempts: EffectCertainty | undefined): EffectCertainty {
+  return error.code === 'MHV_OUTPUT_INVALID' ? 'applied' : (ofAttempts ?? certaintyOf(error.code))
+}
+
+function detailsOf(parts: FinishParts, error: MhvError): Record<string, unknown> | null {
+  const facts = { ...error.details, ...(error.retryAfter === undefined ? {} : { retry_after: error.retryAfter }) }
+  const details = parts.redactor.deep(plainJson(facts) as Record<string, unknown>)
+  if (Object.keys(details).length === 0) return null
+  const length = JSON.stringify(details).length
+  return length <= MAX_DETAILS_LENGTH ? details : { left_out: `${length} characters of details` }
+}
+
 /** Why it ended decides the status: a run that fails after its deadline timed out, whatever its last words were. */
 function failedStatus(error: MhvError, signal: AbortSignal): FinalStatus {
-  const reason: unknown = signal.reason
-  const code =
-    signal.aborted && typeof reason === 'object' && reason !== null && 'code' in reason ? reason.code : error.code
+  const { code } = signal.aborted ? toMhvError(signal.reason) : error
   if (code === 'MHV_RUN_TIMEOUT' || code === 'MHV_RUN_QUEUE_TIMEOUT') return 'timeout'
   if (code === 'MHV_RUN_CANCELLED' || code === 'MHV_RUN_CANCELLED_QUEUED') return 'cancelled'
   return 'failed'
 }
 
-/** Room for the line that stands for what is missing, in characters. */
-const GAP_LINE = 100
-
-/** Text that a worker has from its output sink fits already; this is for data that is shown as JSON. */
 function bounded(text: string, bytes: number): string {
-  if (text.length <= bytes + GAP_LINE) return text
-  const half = Math.floor(bytes / 2)
-  return `${text.slice(0, half)}\n[… ${text.length - 2 * half} characters left out here …]\n${text.slice(-half)}`
+  // A worker that uses its output sink is within the limit by far; this is for data shown as JSON.
+  if (Buffer.byteLength(text) <= bytes) return text
+  const kept = cutText(text, bytes)
+  return `${kept}\n[… ${text.length - kept.length} characters left out here …]\n`
 }
