@@ -2,12 +2,13 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { nativeCrypto } from '../src/workers/ssh/ssh2-library.ts'
 import { type Area, type BenchOptions, interleavingOf } from './harness/area.ts'
 import { withFolder } from './harness/folder.ts'
-import { journalOf, makeInstanceFolder, sshTargetOf } from './harness/instance-folder.ts'
+import { journalOf, journalPragmas, makeInstanceFolder, sshTargetOf } from './harness/instance-folder.ts'
 import { interleave, ratePerSecond } from './harness/interleave.ts'
 import type { LoadResult } from './harness/load.ts'
-import { hasNativeCiphers, machineFacts, packageVersion } from './harness/machine.ts'
+import { machineFacts, packageVersion } from './harness/machine.ts'
 import { type Row, toRow } from './harness/row.ts'
 import { type Side, startSide } from './harness/side.ts'
 import { type BenchSshd, CIPHER, serverMissing, startServer } from './harness/sshd.ts'
@@ -17,12 +18,16 @@ import type { CommandLoad, RawSsh2 } from './peers/raw-ssh2.ts'
 import type { InstanceSide } from './sides/instance.ts'
 
 const COMMAND = { command: 'echo x', expected: 'x\n' }
+const RAW = { name: 'raw ssh2', version: packageVersion('ssh2') }
+const DURABLE = { name: 'raw ssh2 and two bare commits', version: `${RAW.version}, SQLite ${process.versions.sqlite}` }
 
 interface Sides {
   readonly ours: Side<InstanceSide>
   readonly peer: Side<RawSsh2>
   readonly sshd: BenchSshd
   readonly folder: string
+  /** Folder of the instance. */
+  readonly instance: string
   /** Commands that ours has run, for the comparison with its journal. */
   ran: number
 }
@@ -59,7 +64,7 @@ async function assertSameStill({ ours }: Sides, connections: number): Promise<vo
 }
 
 function settingsOf({ sshd }: Sides, connections: number, load: Partial<CommandLoad>) {
-  const native = hasNativeCiphers()
+  const native = nativeCrypto === 'used'
   return {
     ...load,
     connections,
@@ -85,28 +90,32 @@ const cpuTimes = (rounds: Turns) => rounds.map((turns) => median(turns.map(({ cp
 async function throughput(options: BenchOptions, sides: Sides, concurrency: number): Promise<readonly Row[]> {
   const connections = await sameConnections(sides, concurrency)
   const count = options.quick ? 100 : 300
-  const values = await interleave<'ours' | 'peer', Turn>(
+  const load = { ...COMMAND, count, concurrency }
+  const values = await interleave<'ours' | 'peer' | 'durable', Turn>(
     {
       ours: () => runOurs(sides, count, concurrency),
-      peer: () => sides.peer.call('load', { ...COMMAND, count, concurrency }),
+      peer: () => sides.peer.call('load', load),
+      durable: () => sides.peer.call('durable', load),
     },
     interleavingOf(options, `${concurrency} at once`, 3),
   )
   await assertSameStill(sides, connections)
   const settings = settingsOf(sides, connections, { command: COMMAND.command, concurrency, count })
-  const peer = { name: 'raw ssh2', version: packageVersion('ssh2') }
+  const rate = {
+    name: `ssh.execute.rate.${concurrency}`,
+    title: `commands per second, ${concurrency} at once, through the whole path, beside raw ssh2`,
+    unit: 'commands/s',
+    better: 'higher',
+    ours: rates(values.ours, count),
+    settings,
+  } as const
   return [
     toRow(
-      {
-        name: `ssh.execute.rate.${concurrency}`,
-        title: `commands per second, ${concurrency} at once, through the whole path, beside raw ssh2`,
-        unit: 'commands/s',
-        better: 'higher',
-        ours: rates(values.ours, count),
-        peer: { ...peer, values: rates(values.peer, count) },
-        goal: { of: 'ratio', is: '>=', limit: 0.8 },
-        settings,
-      },
+      { ...rate, peer: { ...RAW, values: rates(values.peer, count) }, goal: { of: 'ratio', is: '>=', limit: 0.8 } },
+      options,
+    ),
+    toRow(
+      { ...rate, name: `${rate.name}.durable`, peer: { ...DURABLE, values: rates(values.durable, count) } },
       options,
     ),
     toRow(
@@ -116,7 +125,7 @@ async function throughput(options: BenchOptions, sides: Sides, concurrency: numb
         unit: 'ms',
         better: 'lower',
         ours: cpuTimes(values.ours),
-        peer: { ...peer, values: cpuTimes(values.peer) },
+        peer: { ...RAW, values: cpuTimes(values.peer) },
         settings,
       },
       options,
@@ -157,30 +166,32 @@ async function besideOpenssh(options: BenchOptions, sides: Sides, concurrency: n
   )
 }
 
-async function latency(options: BenchOptions, sides: Sides): Promise<Row> {
+async function latency(options: BenchOptions, sides: Sides): Promise<readonly Row[]> {
   const connections = await sameConnections(sides, 1)
   const count = options.quick ? 30 : 50
+  const load = { ...COMMAND, count, concurrency: 1 }
   const values = await interleave(
     {
       ours: async () => (await runOurs(sides, count, 1)).p50,
-      peer: async () => (await sides.peer.call('load', { ...COMMAND, count, concurrency: 1 })).p50,
+      peer: async () => (await sides.peer.call('load', load)).p50,
+      durable: async () => (await sides.peer.call('durable', load)).p50,
     },
     interleavingOf(options, 'one at a time', 5),
   )
   await assertSameStill(sides, connections)
-  return toRow(
-    {
-      name: 'ssh.execute.p50.1',
-      title: 'latency (p50) of one command after the other through the whole path, beside raw ssh2',
-      unit: 'ms',
-      better: 'lower',
-      ours: values.ours.map(median),
-      peer: { name: 'raw ssh2', version: packageVersion('ssh2'), values: values.peer.map(median) },
-      goal: { of: 'difference', is: '<=', limit: 1 },
-      settings: settingsOf(sides, connections, { command: COMMAND.command, concurrency: 1, count }),
-    },
-    options,
-  )
+  const row = {
+    name: 'ssh.execute.p50.1',
+    title: 'latency (p50) of one command after the other through the whole path, beside raw ssh2',
+    unit: 'ms',
+    better: 'lower',
+    ours: values.ours.map(median),
+    settings: settingsOf(sides, connections, { command: COMMAND.command, concurrency: 1, count }),
+  } as const
+  const goal = { of: 'difference', is: '<=', limit: 1 } as const
+  return [
+    toRow({ ...row, peer: { ...RAW, values: values.peer.map(median) }, goal }, options),
+    toRow({ ...row, name: `${row.name}.durable`, peer: { ...DURABLE, values: values.durable.map(median) } }, options),
+  ]
 }
 
 /** Every command that was answered must be in the journal: otherwise it was not the whole path that was measured. */
@@ -191,13 +202,22 @@ function checkJournal(instance: string, ran: number): void {
   if (row?.n !== ran) throw new Error(`${ran} commands were answered, and ${row?.n} are in the journal as completed`)
 }
 
+/** Gives the peer the least journal there can be, with the bytes of a command of ours. */
+async function giveJournal(sides: Sides): Promise<void> {
+  await runOurs(sides, 1, 1)
+  const { folder, instance } = sides
+  const pragmas = await journalPragmas(folder)
+  await sides.peer.call('openJournal', { path: join(folder, 'peer.db'), like: journalOf(instance), pragmas })
+}
+
 async function measureAll(options: BenchOptions, sides: Sides): Promise<readonly Row[]> {
+  await giveJournal(sides)
   // From few connections to many: the pool closes none for minutes.
   const single = await latency(options, sides)
   const ten = await throughput(options, sides, 10)
   const openssh = await besideOpenssh(options, sides, 10)
   const fifty = await throughput(options, sides, 50)
-  return [single, ...ten, openssh, ...fifty]
+  return [...single, ...ten, openssh, ...fifty]
 }
 
 export const ssh: Area = {
@@ -212,7 +232,7 @@ export const ssh: Area = {
       makeInstanceFolder(instance, { target: { ssh: sshTargetOf(sshd) } })
       const ours = await startSide<InstanceSide>(new URL('./sides/instance.ts', import.meta.url), options)
       const peer = await startSide<RawSsh2>(new URL('./peers/raw-ssh2.ts', import.meta.url))
-      const sides: Sides = { ours, peer, sshd, folder, ran: 0 }
+      const sides: Sides = { ours, peer, sshd, folder, instance, ran: 0 }
       try {
         await ours.call('open', { folder: instance })
         const rows = await measureAll(options, sides)

@@ -37,6 +37,7 @@ export interface SqliteOptions {
 export interface SqliteInternals {
   readonly pragmas?: Partial<Pragmas>
   readonly writerEntry?: URL
+  readonly readerEntry?: URL
 }
 
 const DEFAULT_BUSY_TIMEOUT_MS = 5000
@@ -67,7 +68,7 @@ interface Connections {
 }
 
 /** The writing thread, and the reading one from the first query on; one that has died is started anew. */
-function connect(options: SqliteOptions, path: string, writer: Writer): Connections {
+function connect(options: SqliteOptions, path: string, writer: Writer, entry: URL): Connections {
   const busyTimeoutMs = options.busyTimeoutMs ?? DEFAULT_BUSY_TIMEOUT_MS
   let reader: Promise<Reader> | undefined
   let closing: Promise<void> | undefined
@@ -77,7 +78,7 @@ function connect(options: SqliteOptions, path: string, writer: Writer): Connecti
   }
   function getReader(): Promise<Reader> {
     if (reader === undefined) {
-      reader = startReader({ path, busyTimeoutMs }, forget)
+      reader = startReader(entry, { path, busyTimeoutMs }, forget)
       reader.catch(forget)
     }
     return reader
@@ -237,11 +238,12 @@ export async function openSqliteStore(options: SqliteOptions, internals: SqliteI
   const path = resolve(options.path)
   const readOnly = options.readOnly ?? false
   await (readOnly ? requireFile(path) : createFile(path))
-  const entry = internals.writerEntry ?? entryPoint(import.meta.url, './sqlite-writer')
+  const writerEntry = internals.writerEntry ?? entryPoint(import.meta.url, './sqlite-writer')
+  const readerEntry = internals.readerEntry ?? entryPoint(import.meta.url, './sqlite-reader')
   const limits = { ...WRITER_LIMITS, ...options.writerLimits }
   const data = { path, pragmas: pragmasOf(options, internals) }
-  const writer = readOnly ? refusingWriter(path) : await startWriter(entry, data, limits)
-  const connections = connect(options, path, writer)
+  const writer = readOnly ? refusingWriter(path) : await startWriter(writerEntry, data, limits)
+  const connections = connect(options, path, writer, readerEntry)
   // Whether the journal can be read is to be known now. With a writer, that is known already.
   if (readOnly) await connections.readerPragmas()
   return { ...writing(connections), ...reading(connections), ...maintaining(connections, readOnly) }

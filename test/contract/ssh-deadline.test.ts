@@ -231,18 +231,45 @@ test('SSH-03: a shell that has not reported its PID yet is found', { skip }, asy
 
 test('SSH-03: fifty commands that reach their deadline at once are all ended', { skip }, async () => {
   const all = Array.from({ length: 50 }, () => start())
+  const early: string[] = []
   const running = all.map((run) =>
     runCommand(run, { command: "trap '' TERM; while :; do sleep 0.2; done" }).then(
       () => assert.fail('done'),
-      (error: Failed) => error,
+      (error: Failed) => {
+        early.push(error.message)
+        return error
+      },
     ),
   )
-  assert.ok(await until(() => all.every((run) => left(run).length > 0), 20_000), JSON.stringify(all.map((run) => left(run).length)))
+  assert.ok(await until(() => all.every((run) => left(run).length > 0), 20_000), early.join('\n'))
   for (const run of all) run.expire()
   const errors = await Promise.all(running)
   const ends = errors.map((error) => error.details?.remote)
   assert.deepEqual(new Set(ends), new Set(['ended']), JSON.stringify(ends))
   assert.deepEqual(all.flatMap(left), [])
+})
+
+test('SSH-03: a deadline between sending the command and the answer of the host', { skip }, async () => {
+  const slow = await startTcpProxy({ port: sshd.port })
+  try {
+    const warm = start({ through: slow })
+    await runCommand(warm, { command: 'true' })
+    slow.delay(60)
+    for (const afterMs of [30, 90, 150, 210, 270]) {
+      const run = start({ through: slow })
+      const running = runCommand(run, { command: 'sleep 300' })
+      running.catch(() => undefined)
+      await delay(afterMs)
+      run.expire()
+      const error: Failed = await running.then(() => assert.fail('done'), (thrown: Failed) => thrown)
+      assert.equal(error.code, 'MHV_SSH_COMMAND_TIMEOUT')
+      assert.equal(error.details.remote, 'ended', `${afterMs} ms`)
+      assert.deepEqual(left(run), [], `${afterMs} ms`)
+    }
+    assert.ok(await until(() => worker.pool.stats().channels === 0), 'the late channels were closed')
+  } finally {
+    await slow.close()
+  }
 })
 
 test('SSH-03: MaxSessions 1: the session is ended over a connection of its own', { skip }, async () => {

@@ -67,6 +67,7 @@ export async function startSshd(options: SshdOptions = {}): Promise<Sshd> {
   }
   await writeFile(join(folder, 'sshd_config'), configOf(options, folder, port, types.map(hostKey)))
   const log = join(folder, 'log')
+  await rm(log, { force: true })
   const child = spawn(SSHD, ['-D', '-f', join(folder, 'sshd_config'), '-E', log], { stdio: 'ignore' })
   const pid = child.pid as number
   // A test that crashes must not leave its server behind.

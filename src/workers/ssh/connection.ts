@@ -136,5 +136,17 @@ export function createConnection(client: Client, socket: Socket, endpoint: strin
   }
 }
 
+/**
+ * Closes a channel that nobody reads (any more). What still comes is read and dropped: ssh2 tells that a channel has
+ * closed only when its output was read to the end.
+ */
+export function abandon(channel: ClientChannel): void {
+  for (const stream of [channel, channel.stderr]) {
+    stream.removeAllListeners('data')
+    stream.resume()
+  }
+  channel.close()
+}
+
 /** The channel's end says it: a broken connection closes it without an exit status. */
 function ignore(): void {}

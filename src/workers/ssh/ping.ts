@@ -1,5 +1,6 @@
 import { toMhvError } from '../../core/errors.ts'
 import type { PingResult } from '../../core/worker.ts'
+import { abandon } from './connection.ts'
 import { openChannel } from './open-channel.ts'
 import type { PoolCall, SshPool } from './pool.ts'
 import type { SshTarget } from './settings.ts'
@@ -23,7 +24,7 @@ async function exitOf(pool: SshPool, call: PoolCall): Promise<number | null> {
   const channel = await opening.channel
   const { promise, resolve, reject } = Promise.withResolvers<number | null>()
   const onAbort = () => {
-    channel.close()
+    abandon(channel)
     reject(call.signal.reason)
   }
   call.signal.addEventListener('abort', onAbort, { once: true })

@@ -253,12 +253,15 @@ test('a refused channel lowers the limit that is believed, and is tried again wh
 test('a channel that is refused while no other is open is an error', async () => {
   const { worker, run, made } = await setUp({}, { maxSessions: 1 })
   await (await run('a')).finish()
+  let refused = 0
   Object.assign(made[0] as object, {
     exec: async () => {
+      refused += 1
       throw mhvError('MHV_SSH_CHANNEL_REFUSED', 'never')
     },
   })
   await assert.rejects(run('b'), { code: 'MHV_SSH_CHANNEL_REFUSED' })
+  assert.ok(refused > 10 && refused < 60, `asked ${refused} times for a second, then no more`)
   assert.equal(worker.pool.stats().channels, 0)
   await worker.close()
 })

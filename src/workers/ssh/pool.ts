@@ -1,4 +1,5 @@
 import type { ClientChannel } from 'ssh2'
+import type { Clock } from '../../core/clock.ts'
 import type { SecretResolver, WorkerContext } from '../../core/context.ts'
 import { MhvError, mhvError } from '../../core/errors.ts'
 import type { WorkerConnection } from '../../core/worker.ts'
@@ -25,11 +26,16 @@ export interface Lease {
   exec(line: string): Promise<ClientChannel>
   /** Gives the place back unused. */
   release(): void
-  /** After MHV_SSH_CHANNEL_REFUSED: whether others hold channels there, so that waiting for one makes sense. */
-  worthWaiting(): boolean
+  /**
+   * After MHV_SSH_CHANNEL_REFUSED: milliseconds after which to ask again, where that makes sense: 0 while others hold
+   * channels there (the next place is given when one of them closes), a moment after the last one has closed (sshd
+   * counts a session until its process is reaped); undefined where nothing will change.
+   */
+  retryDelay(): number | undefined
 }
 
 export interface SshPool extends WorkerConnection {
+  readonly clock: Clock
   /** Settings and secrets of the worker, for calls that bring none of their own. */
   readonly defaults: Pick<PoolCall, 'settings' | 'secrets'>
   /**
@@ -59,6 +65,7 @@ interface Entry {
   readonly shell: LoginShell
   /** Channels open or being opened. */
   channels: number
+  /** When the last channel closed, by the monotonic clock. */
   idleSince: number
 }
 
@@ -90,6 +97,9 @@ const SPARE_CHANNELS = 2
 const EXTRA_LANES = 4
 /** Channels opened without a refusal after which one more is tried. */
 const RAISE_AFTER = 200
+/** Milliseconds in which a channel that has closed may still count for the host, and between questions meanwhile. */
+const REAP_MS = 1_000
+const REAP_PAUSE_MS = 20
 /** Milliseconds without another attempt after one failed while other connections stand. */
 const GROW_PAUSE_MS = 1_000
 /** Seconds after which a call that found no room may come back. */
@@ -143,7 +153,7 @@ export function createSshPool(
 
   function lease(group: Group, entry: Entry): Lease {
     entry.channels += 1
-    let refusedBesideOthers = false
+    let retryDelay: number | undefined
     return {
       connection: entry.connection,
       shell: entry.shell,
@@ -156,7 +166,8 @@ export function createSshPool(
         } catch (error) {
           entry.channels -= 1
           if (error instanceof MhvError && error.code === 'MHV_SSH_CHANNEL_REFUSED') {
-            refusedBesideOthers = entry.channels > 0
+            if (entry.channels > 0) retryDelay = 0
+            else if (clock.monotonic() - entry.idleSince < REAP_MS) retryDelay = REAP_PAUSE_MS
             group.learnt = Math.max(1, entry.channels)
             group.opened = 0
           } else if (error instanceof MhvError && error.code === 'MHV_SSH_SHELL_UNSUPPORTED') {
@@ -170,7 +181,7 @@ export function createSshPool(
       release() {
         release(group, entry)
       },
-      worthWaiting: () => refusedBesideOthers && entry.connection.alive(),
+      retryDelay: () => (entry.connection.alive() ? retryDelay : undefined),
     }
   }
 
@@ -182,7 +193,7 @@ export function createSshPool(
 
   function release(group: Group, entry: Entry): void {
     entry.channels -= 1
-    if (entry.channels === 0) entry.idleSince = clock.monotonic()
+    entry.idleSince = clock.monotonic()
     if (group.waiters.length > 0) pump(group)
   }
 
@@ -299,6 +310,7 @@ export function createSshPool(
   }
 
   return {
+    clock,
     defaults: { settings: context.settings, secrets: context.secrets },
     acquire(call, again = false) {
       if (closing.signal.aborted) throw closing.signal.reason
@@ -315,7 +327,7 @@ export function createSshPool(
       entry.channels += 1
       return () => {
         entry.channels -= 1
-        if (entry.channels === 0) entry.idleSince = clock.monotonic()
+        entry.idleSince = clock.monotonic()
       }
     },
     extra(call, timeoutMs, use) {

@@ -2,7 +2,7 @@ import type { ClientChannel } from 'ssh2'
 import type { OperationContext } from '../../core/context.ts'
 import { MhvError, mhvError, toMhvError } from '../../core/errors.ts'
 import { commandLine } from './command-line.ts'
-import type { CommandExit, SshConnection } from './connection.ts'
+import { abandon, type CommandExit, type SshConnection } from './connection.ts'
 import type { ExecuteData, ExecuteInput } from './execute.ts'
 import { type OpeningChannel, openChannel } from './open-channel.ts'
 import { pumpOutput } from './output-pump.ts'
@@ -160,12 +160,9 @@ async function stopUnopened(
   // Still waiting for a place: the pool gives that up by the same signal, and says so.
   if (connection === undefined) await opening.channel
   let refused: unknown
-  opening.channel.then(
-    (channel) => channel.close(),
-    (error: unknown) => {
-      refused = error
-    },
-  )
+  opening.channel.then(abandon, (error: unknown) => {
+    refused = error
+  })
   const end = connection ? await endOf(ctx, call, connection, undefined, marker, parts) : UNKNOWN_END
   // The host's late answer is the better one where it says that nothing was run.
   if (refused instanceof MhvError && refused.spec.phase === 'before-effect') throw refused
@@ -188,7 +185,7 @@ async function stopCommand(
   const pid = report?.kind === 'started' ? report.pid : undefined
   const end = await endOf(ctx, call, connection, pid, marker, parts)
   await doneWithin(ctx, command, LAST_OUTPUT_MS)
-  command.channel.close()
+  abandon(command.channel)
   throw stoppedError(reason, end, pid, exit)
 }
 
