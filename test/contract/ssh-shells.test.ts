@@ -6,8 +6,15 @@ import { after, before, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ExecuteInput } from '../../src/workers/ssh/execute.ts'
 import { runCommand } from '../../src/workers/ssh/run-command.ts'
-import { carrying, endAll, until } from '../helpers/processes.ts'
-import { memorySink, operationContext, startWorker, type TestRun, type TestWorker, targetOf } from '../helpers/ssh-context.ts'
+import { carrying, endAll, endRuns, until } from '../helpers/processes.ts'
+import {
+  memorySink,
+  operationContext,
+  startWorker,
+  type TestRun,
+  type TestWorker,
+  targetOf,
+} from '../helpers/ssh-context.ts'
 import { HOSTILE } from '../helpers/ssh-hostile-values.ts'
 import { makeUser, type SystemUser } from '../helpers/ssh-user.ts'
 import { type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
@@ -34,7 +41,7 @@ before(async () => {
 after(async () => {
   if (skip) return
   await worker.close()
-  await endAll(runs.flatMap(carrying))
+  await endRuns(runs)
   await sshd.stop()
   for (const user of users) await user.remove()
 })
@@ -52,7 +59,9 @@ async function account(shell: string): Promise<(options?: object) => TestRun> {
 for (const { name, path } of SHELLS) {
   const missing = skip ?? (path === undefined ? `${name} is not installed` : undefined)
 
-  test(`SSH-04: through ${name}, hostile values arrive byte-identical, and everything else works too`, { skip: missing }, async () => {
+  test(`SSH-04: through ${name}, hostile values arrive byte-identical, and everything else works too`, {
+    skip: missing,
+  }, async () => {
     const start = await account(path as string)
     const execute = (input: ExecuteInput, options = {}) => runCommand(start(options), input)
 
@@ -64,11 +73,16 @@ for (const { name, path } of SHELLS) {
     await execute({ command, env, stdin }, { sink })
     assert.deepEqual(sink.bytes('stdout').toString(), stdin + stdin)
 
-    const { stdout, stderr, exit_code } = await execute({ command: "for n in 1 2; do echo $n; done; echo 'a!b' >&2; exit 3" })
+    const { stdout, stderr, exit_code } = await execute({
+      command: "for n in 1 2; do echo $n; done; echo 'a!b' >&2; exit 3",
+    })
     assert.deepEqual({ stdout, stderr, exit_code }, { stdout: '1\n2\n', stderr: 'a!b\n', exit_code: 3 })
     assert.equal((await execute({ command: 'kill -KILL $$' })).signal, 'KILL')
     assert.equal((await execute({ command: 'pwd', cwd: '/usr' })).stdout, '/usr\n')
-    assert.equal((await execute({ command: `echo ${'x'.repeat(60_000)} | wc -c; cat`, stdin: 'own' })).stdout, '60001\nown')
+    assert.equal(
+      (await execute({ command: `echo ${'x'.repeat(60_000)} | wc -c; cat`, stdin: 'own' })).stdout,
+      '60001\nown',
+    )
     await assert.rejects(execute({ command: 'true', cwd: '/none' }), { code: 'MHV_SSH_CWD_FAILED' })
 
     const run = start()
@@ -99,11 +113,14 @@ test('a key with a forced command runs something else, so it is refused', { skip
   try {
     const authorized = join(own.folder, 'authorized_keys')
     await writeFile(authorized, `command="echo forced" ${await readFile(authorized, 'utf8')}`)
-    await assert.rejects(runCommand(operationContext(worker, targetOf(own)), { command: 'true' }), (error: Error & { code?: string }) => {
-      assert.equal(error.code, 'MHV_SSH_SHELL_UNSUPPORTED')
-      assert.match(error.message, /it says: forced/)
-      return true
-    })
+    await assert.rejects(
+      runCommand(operationContext(worker, targetOf(own)), { command: 'true' }),
+      (error: Error & { code?: string }) => {
+        assert.equal(error.code, 'MHV_SSH_SHELL_UNSUPPORTED')
+        assert.match(error.message, /it says: forced/)
+        return true
+      },
+    )
   } finally {
     await own.stop()
   }
@@ -163,7 +180,10 @@ test('a process of another user in the session cannot be ended, and is named', {
   assert.ok(await until(() => sleeper() !== ''))
   await delay(50)
   run.expire()
-  const error = await running.then(() => assert.fail('done'), (thrown: Error & { details: Record<string, unknown> }) => thrown)
+  const error = await running.then(
+    () => assert.fail('done'),
+    (thrown: Error & { details: Record<string, unknown> }) => thrown,
+  )
   const pid = Number(sleeper())
   assert.equal(error.details.remote, 'left')
   assert.deepEqual(error.details.still_running, [{ pid, command: 'sleep' }])

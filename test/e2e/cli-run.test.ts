@@ -185,15 +185,21 @@ describe('Ctrl-C', () => {
     const settings = ['--set', 'runs.abort_grace_seconds=60', '--folder', folder.path]
     const child = startProgram(['probe', 'emit', 'one', '--wait-ms', '60000', '--deaf', ...settings])
     let stderr = ''
-    child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text))
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      stderr += text
+    })
     const closed = once(child, 'close')
-    await untilRunning()
-    child.kill('SIGINT')
-    while (!stderr.includes('cancelling')) await delay(20)
-    child.kill('SIGINT')
-    const [code] = await closed
-    assert.equal(code, EXIT.unknown_effect, stderr)
-    assert.match(stderr, /left without waiting/)
+    try {
+      await untilRunning()
+      child.kill('SIGINT')
+      for (let tries = 0; tries < 200 && !stderr.includes('cancelling'); tries++) await delay(20)
+      child.kill('SIGINT')
+      const [code] = await closed
+      assert.equal(code, EXIT.unknown_effect, stderr)
+      assert.match(stderr, /left without waiting/)
+    } finally {
+      child.kill('SIGKILL')
+    }
   })
 })
 

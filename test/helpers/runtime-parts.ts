@@ -1,3 +1,4 @@
+import { afterEach } from 'node:test'
 import { z } from 'zod'
 import type { Clock } from '../../src/core/clock.ts'
 import type { Logger, OperationContext, Principal, Tier } from '../../src/core/context.ts'
@@ -86,12 +87,22 @@ const RUNS: RunSettings = {
   idempotency_days: 7,
 }
 
+const fixtures = new Set<RuntimeFixture>()
+
+/** What a test leaves running would keep its process alive. */
+afterEach(async () => {
+  for (const fixture of fixtures) {
+    fixtures.delete(fixture)
+    const closing = fixture.close(0)
+    await ('advance' in fixture.clock ? fixture.run(closing) : closing)
+  }
+})
+
 /** The whole execution path in one process: probe worker, memory store, a clock that stands still until it is moved. */
 export function createRuntimeFixture(options: FixtureOptions = {}): RuntimeFixture {
   const clock = options.clock ?? createFakeClock(Date.parse('2026-01-01T00:00:00Z'))
   const ledger = createLedger()
-  const script = { act: options.script ?? (() => ({ value: null })) }
-  const probe = scripted(createProbeWorker(ledger), (context, value) => script.act(context, value))
+  const probe = scripted(createProbeWorker(ledger), options.script ?? (() => ({ value: null })))
   const log: LogLine[] = []
   const parts = partsOf(options, clock, options.worker?.(probe) ?? probe, log)
   const invoker = createInvoker(parts)
@@ -126,6 +137,7 @@ export function createRuntimeFixture(options: FixtureOptions = {}): RuntimeFixtu
       return promise
     },
   }
+  fixtures.add(fixture)
   return fixture
 }
 

@@ -1,8 +1,8 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { allPids, endAll } from './processes.ts'
-import { readFileSync } from 'node:fs'
 
 const run = promisify(execFile)
 

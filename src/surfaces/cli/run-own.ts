@@ -85,6 +85,7 @@ export async function runMcp({ app, globals, io, out, version, interrupt }: Sess
     stdin: io.stdin,
     stdout: io.stdout as NodeJS.WriteStream,
     onError: (error) => out.note(`mcp: ${plainLine(error.message)}`),
+    onDefect: (error) => out.complain(error.stack ?? error.message),
     stop: interrupt,
   })
   return EXIT.ok

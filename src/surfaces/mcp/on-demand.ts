@@ -10,8 +10,6 @@ import type { Instance, InstanceOptions, Instances } from '../../runtime/instanc
  */
 export interface InstanceOnDemand {
   get(): Promise<Instance>
-  /** The instance, where a call has opened it. */
-  opened(): Instance | undefined
   /** Calls a control call; one that needs no running instance also works while another process holds the folder. */
   control(call: ControlCall, request: Omit<ControlRequest, 'principal' | 'name'>): Promise<Record<string, unknown>>
   /** Ends what runs and closes the instance, where there is one. */
@@ -20,12 +18,10 @@ export interface InstanceOnDemand {
 
 export function instanceOnDemand(instances: Instances, options: InstanceOptions): InstanceOnDemand {
   let opening: Promise<Instance> | undefined
-  let instance: Instance | undefined
 
   async function open(): Promise<Instance> {
     try {
-      instance = await instances.open(options)
-      return instance
+      return await instances.open(options)
     } catch (error) {
       opening = undefined
       throw error
@@ -42,7 +38,6 @@ export function instanceOnDemand(instances: Instances, options: InstanceOptions)
 
   return {
     get,
-    opened: () => instance,
     async control(call, request) {
       const usable = await get().catch(async (error: unknown) => {
         if (call.needsRuntime || toMhvError(error).code !== 'MHV_INSTANCE_LOCKED') throw error

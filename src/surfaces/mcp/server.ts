@@ -6,9 +6,8 @@ import {
 } from '@modelcontextprotocol/server'
 import { type Clock, systemClock } from '../../core/clock.ts'
 import type { EnvelopeInput } from '../../core/envelope.ts'
-import { fromWire, type MhvError, toMhvError } from '../../core/errors.ts'
+import { toMhvError } from '../../core/errors.ts'
 import type { Registry } from '../../core/registry.ts'
-import type { Instance } from '../../runtime/instance.ts'
 import { type PublicSchema, splitCall } from '../json-schema.ts'
 import type { InstanceOnDemand } from './on-demand.ts'
 import { presentControl, presentError, presentResult } from './present.ts'
@@ -19,6 +18,8 @@ export interface McpServerParts {
   readonly registry: Registry
   readonly instance: InstanceOnDemand
   readonly version: string
+  /** Told of what was thrown without a code, for standard error. */
+  readonly onDefect: (error: Error) => void
   readonly clock?: Clock
 }
 
@@ -94,19 +95,11 @@ async function callTool(
     })
     return presentResult(result)
   } catch (thrown) {
-    return presentError(shownError(parts.instance.opened(), thrown))
+    const error = toMhvError(thrown)
+    // What the runtime throws it has logged and redacted; this is for what failed around it.
+    if (error.cause instanceof Error && error.code === 'MHV_INTERNAL') parts.onDefect(error.cause)
+    return presentError(error)
   } finally {
     progress.stop()
   }
-}
-
-/** A defect goes to the log with its stack. No error is told with a secret in it. */
-function shownError(instance: Instance | undefined, thrown: unknown): MhvError {
-  const error = toMhvError(thrown)
-  if (instance === undefined) return error
-  if (error.code === 'MHV_INTERNAL') {
-    const stack = error.cause instanceof Error ? error.cause.stack : undefined
-    instance.log.error('a call failed that should not', { error: error.message, stack })
-  }
-  return fromWire(instance.redact(error.toWire()))
 }

@@ -52,7 +52,8 @@ function directory(cwd: string): string {
 
 /** The line for the account's login shell. Throws MHV_INPUT_INVALID where a text cannot be passed to a shell. */
 export function commandLine(request: CommandRequest, shell: LoginShell): CommandLine {
-  if (request.command.includes('\0')) throw mhvError('MHV_INPUT_INVALID', 'command: a NUL character cannot be passed to a shell')
+  if (request.command.includes('\0'))
+    throw mhvError('MHV_INPUT_INVALID', 'command: a NUL character cannot be passed to a shell')
   const script = commandScript(request)
   const line = lineFor(script, shell)
   if (Buffer.byteLength(line) <= MAX_LINE_BYTES) return { line, preamble: undefined }

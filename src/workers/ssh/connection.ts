@@ -86,9 +86,15 @@ export function createConnection(client: Client, socket: Socket, endpoint: strin
       return mhvError('MHV_SSH_SHELL_UNSUPPORTED', `${endpoint} does not run commands for this user`)
     }
     if (requested) {
-      return mhvError('MHV_SSH_CONNECTION_LOST', `the connection to ${endpoint} was lost as the command was sent: ${why}`)
+      return mhvError(
+        'MHV_SSH_CONNECTION_LOST',
+        `the connection to ${endpoint} was lost as the command was sent: ${why}`,
+      )
     }
-    return mhvError('MHV_SSH_CONNECT_FAILED', `the connection to ${endpoint} was lost before the command was sent: ${why}`)
+    return mhvError(
+      'MHV_SSH_CONNECT_FAILED',
+      `the connection to ${endpoint} was lost before the command was sent: ${why}`,
+    )
   }
 
   return {

@@ -1,6 +1,6 @@
+import type { ClientChannel } from 'ssh2'
 import type { Clock } from '../../core/clock.ts'
 import { type MhvError, mhvError } from '../../core/errors.ts'
-import type { ClientChannel } from 'ssh2'
 import { abandon, type SshConnection } from './connection.ts'
 
 /** What a short line of our own said. */

@@ -25,7 +25,8 @@ export const ssh = defineWorker<typeof sshSettings, typeof sshTarget, SshPool>({
   slos: [
     {
       name: 'ssh_command_success',
-      description: 'Commands that ended with a result, whatever its exit code, among all that were sent or should have been',
+      description:
+        'Commands that ended with a result, whatever its exit code, among all that were sent or should have been',
       kind: 'ratio',
       target: 0.995,
       window_days: 30,

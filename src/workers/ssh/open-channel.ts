@@ -1,5 +1,5 @@
 import type { ClientChannel } from 'ssh2'
-import { toMhvError, mhvError, type MhvError } from '../../core/errors.ts'
+import { type MhvError, mhvError, toMhvError } from '../../core/errors.ts'
 import type { SshConnection } from './connection.ts'
 import type { LoginShell } from './login-shell.ts'
 import type { Lease, PoolCall, SshPool } from './pool.ts'

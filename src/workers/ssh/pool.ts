@@ -47,7 +47,11 @@ export interface SshPool extends WorkerConnection {
   /** Takes one of the channels beyond the places of a connection, kept for ending what runs on it; gives its return. */
   spare(connection: SshConnection): (() => void) | undefined
   /** Lends a connection of its own beyond all limits, for ending what runs on one that broke, and closes it. */
-  extra<T>(call: PoolCall, timeoutMs: number, use: (connection: SshConnection, shell: LoginShell) => Promise<T>): Promise<T>
+  extra<T>(
+    call: PoolCall,
+    timeoutMs: number,
+    use: (connection: SshConnection, shell: LoginShell) => Promise<T>,
+  ): Promise<T>
   /** The login shell of a connection of the pool. */
   shellOf(connection: SshConnection): LoginShell | undefined
   /** Something answered as no shell of the target would: the next connection asks again what it has. */
@@ -110,7 +114,8 @@ export function createSshPool(
   parts: PoolParts = { connect: connectSsh },
 ): SshPool {
   const { clock, log } = context
-  if (nativeCrypto === 'unsafe') log.warn('the native cryptography of ssh2 is not used: with this Node it would crash', NATIVE)
+  if (nativeCrypto === 'unsafe')
+    log.debug('the native cryptography of ssh2 is not used: with this Node it would crash', NATIVE)
   const groups = new Map<string, Group>()
   const keys = new WeakMap<SshTarget | SshSettings, string>()
   const byConnection = new WeakMap<SshConnection, Entry>()
@@ -400,5 +405,7 @@ function abortedWaiting(group: Group, { target, settings, signal }: PoolCall): M
   if (group.entries.length === 0) {
     return mhvError('MHV_SSH_CONNECT_TIMEOUT', `no connection to ${target.host} before the deadline of the run`)
   }
-  return exhausted(`no free channel to ${target.host} before the deadline; max_connections_per_host is ${settings.max_connections_per_host}`)
+  return exhausted(
+    `no free channel to ${target.host} before the deadline; max_connections_per_host is ${settings.max_connections_per_host}`,
+  )
 }

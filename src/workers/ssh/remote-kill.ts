@@ -130,7 +130,9 @@ function processes(lines: readonly string[], word: string): readonly RemoteProce
 /** What is known, in plain words, to follow "the command …": one sentence, or two. */
 export function describeEnd({ remote, left_session, still_running }: SessionEnd, pid: number | undefined): string {
   const left =
-    left_session.length === 0 ? '' : `; outside its session there still run ${names(left_session)}, which were left alone`
+    left_session.length === 0
+      ? ''
+      : `; outside its session there still run ${names(left_session)}, which were left alone`
   if (remote === 'unknown') {
     const asProcess = pid === undefined ? '' : ` (its shell was process ${pid})`
     return `whether it still runs on the host is unknown${asProcess}${left}`

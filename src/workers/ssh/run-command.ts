@@ -44,10 +44,19 @@ const LAST_OUTPUT_MS = 1_000
  * only with an exit status over a sound connection, and at the deadline or a cancellation only after its session was
  * told to end. Throws what `execute` declares.
  */
-export async function runCommand(ctx: SshContext, input: ExecuteInput, parts: CommandParts = PARTS): Promise<ExecuteData> {
+export async function runCommand(
+  ctx: SshContext,
+  input: ExecuteInput,
+  parts: CommandParts = PARTS,
+): Promise<ExecuteData> {
   const pool = ctx.connection
   const marker = newMarker()
-  const call: PoolCall = { target: ctx.target.address, settings: ctx.settings, secrets: ctx.secrets, signal: ctx.signal }
+  const call: PoolCall = {
+    target: ctx.target.address,
+    settings: ctx.settings,
+    secrets: ctx.secrets,
+    signal: ctx.signal,
+  }
   let preamble: Buffer | undefined
   const opening = openChannel(pool, call, (shell) => {
     const made = commandLine({ ...input, env: input.env ?? {}, runId: ctx.run_id, marker }, shell)
@@ -117,14 +126,21 @@ function outputLost(error: unknown): MhvError {
 }
 
 /** What a channel's end means. Throws where it is not the end of the command. */
-export function judgeEnd({ endpoint, exit, cut, report }: ChannelEnd): { readonly exit: CommandExit; readonly pid: number } {
-  if (report?.kind === 'cwd') throw mhvError('MHV_SSH_CWD_FAILED', `the working directory could not be entered on ${endpoint}`)
+export function judgeEnd({ endpoint, exit, cut, report }: ChannelEnd): {
+  readonly exit: CommandExit
+  readonly pid: number
+} {
+  if (report?.kind === 'cwd')
+    throw mhvError('MHV_SSH_CWD_FAILED', `the working directory could not be entered on ${endpoint}`)
   if (report?.kind === 'env') throw mhvError('MHV_SSH_ENV_FAILED', `a variable could not be set on ${endpoint}`)
   const pid = report?.pid
   if (exit === undefined || cut) {
     const details = { ...(pid === undefined ? {} : { pid }), ...(exit === undefined ? {} : { exit_code: exit.code }) }
     const how = cut ? 'the connection was lost' : 'the host closed the channel without an exit status'
-    const what = exit === undefined ? 'whether the command finished is unknown' : 'the command ended, but its output is not all here'
+    const what =
+      exit === undefined
+        ? 'whether the command finished is unknown'
+        : 'the command ended, but its output is not all here'
     throw mhvError('MHV_SSH_CONNECTION_LOST', `${endpoint}: ${how}; ${what}`, { details })
   }
   if (pid === undefined) {
@@ -210,7 +226,12 @@ async function doneWithin(ctx: SshContext, command: FollowedCommand, ms: number)
   return first === undefined
 }
 
-function stoppedError(reason: unknown, end: SessionEnd, pid: number | undefined, exit: CommandExit | undefined): MhvError {
+function stoppedError(
+  reason: unknown,
+  end: SessionEnd,
+  pid: number | undefined,
+  exit: CommandExit | undefined,
+): MhvError {
   const error = toMhvError(reason)
   const details = {
     ...error.details,
@@ -220,10 +241,17 @@ function stoppedError(reason: unknown, end: SessionEnd, pid: number | undefined,
   }
   const known = describeEnd(end, pid)
   if (error.code === 'MHV_RUN_TIMEOUT') {
-    const held = exit === undefined ? 'was not done' : `ended with exit code ${exit.code}, but what it left behind held its output open`
-    return mhvError('MHV_SSH_COMMAND_TIMEOUT', `the command ${held} at its deadline; ${known}`, { details, cause: error })
+    const held =
+      exit === undefined
+        ? 'was not done'
+        : `ended with exit code ${exit.code}, but what it left behind held its output open`
+    return mhvError('MHV_SSH_COMMAND_TIMEOUT', `the command ${held} at its deadline; ${known}`, {
+      details,
+      cause: error,
+    })
   }
-  if (error.code === 'MHV_INTERNAL') return mhvError(error.code, `${error.message}; ${known}`, { details, cause: error })
+  if (error.code === 'MHV_INTERNAL')
+    return mhvError(error.code, `${error.message}; ${known}`, { details, cause: error })
   // Whoever cancelled, the command may have acted: a code that denies it is not passed on.
   const code = error.spec.phase === 'before-effect' ? 'MHV_RUN_CANCELLED' : error.code
   return mhvError(code, `${error.message}; ${known}`, { details, cause: error })

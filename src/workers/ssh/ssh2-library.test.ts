@@ -38,6 +38,8 @@ test('ciphers that are collected do not end the process', () => {
       else console.log('alive', junk.length)
     }
     round()`
-  const { stdout, stderr, status } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8' })
+  const { stdout, stderr, status } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+    encoding: 'utf8',
+  })
   assert.deepEqual({ stdout, status }, { stdout: 'alive 20000\n', status: 0 }, stderr)
 })
