@@ -209,7 +209,8 @@ function buildAddons(paths, node, say) {
   if (!existsSync(join(paths.modules, 'ssh2'))) return false
   const stamp = join(paths.modules, 'ssh2', '.built-with')
   const headers = node.home ?? node.version
-  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === headersOf(headers) && addonLoads(paths, node.binary)) return true
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === headersOf(headers) && addonLoads(paths, node.binary))
+    return true
   say(`building ssh2's native addons for Node ${node.version} (about half a minute)`)
   const env = {
     ...process.env,

@@ -146,7 +146,8 @@ export function createWriteQueue(outlet: Outlet, limits: WriterLimits): WriteQue
     send<Op extends ChangeOp>(encode: () => Encoded<Op>) {
       return new Promise<Answers[Op]>((resolve, reject) => {
         const call = { encode, resolve, reject } as unknown as Waiting
-        if (waiting.size() === 0 && hasRoom()) enqueue(call)
+        // Where there is room nobody waits: whoever makes room lets those in at once.
+        if (hasRoom()) enqueue(call)
         else waiting.push(call)
       })
     },

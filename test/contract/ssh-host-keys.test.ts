@@ -9,7 +9,7 @@ import { type ConnectParts, connectSsh } from '../../src/workers/ssh/connect.ts'
 import { fingerprintOf } from '../../src/workers/ssh/host-keys.ts'
 import { runCommand } from '../../src/workers/ssh/run-command.ts'
 import type { SshSettings, SshTarget } from '../../src/workers/ssh/settings.ts'
-import { operationContext, startWorker, type TestWorker, targetOf } from '../helpers/ssh-context.ts'
+import { operationContext, startWorker, targetOf } from '../helpers/ssh-context.ts'
 import { type KeyType, makeKey, type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
 
 /** SSH-01: a host whose key is not the known one gets nothing from us. */

@@ -19,7 +19,7 @@ export interface McpServerParts {
   readonly instance: InstanceOnDemand
   readonly version: string
   /** Told of what was thrown without a code, for standard error. */
-  readonly onDefect: (error: Error) => void
+  readonly onDefect?: (error: Error) => void
   readonly clock?: Clock
 }
 
@@ -97,7 +97,7 @@ async function callTool(
   } catch (thrown) {
     const error = toMhvError(thrown)
     // What the runtime throws it has logged and redacted; this is for what failed around it.
-    if (error.cause instanceof Error && error.code === 'MHV_INTERNAL') parts.onDefect(error.cause)
+    if (error.cause instanceof Error && error.code === 'MHV_INTERNAL') parts.onDefect?.(error.cause)
     return presentError(error)
   } finally {
     progress.stop()

@@ -21,7 +21,7 @@ import {
 } from './host-keys.ts'
 import { localPath } from './local-path.ts'
 import type { SshSettings, SshTarget } from './settings.ts'
-import { nativeCrypto as foundCrypto, ssh2 } from './ssh2-library.ts'
+import { ssh2 } from './ssh2-library.ts'
 
 export interface ConnectRequest {
   readonly target: SshTarget
@@ -204,9 +204,4 @@ function startSsh(
 function usableCiphers(ciphers: SshSettings['ciphers']): readonly string[] {
   const available = new Set(getCiphers())
   return ciphers.filter((cipher) => !cipher.startsWith('chacha20') || available.has('chacha20'))
-}
-
-/** Whether ssh2's native cryptography is used; without it every command costs about twice the CPU. */
-export function nativeCrypto(): boolean {
-  return foundCrypto === 'used'
 }

@@ -6,7 +6,9 @@ import type { WorkerConnection } from '../../core/worker.ts'
 import { connectSsh } from './connect.ts'
 import { connectTimeout } from './connect-errors.ts'
 import type { SshConnection } from './connection.ts'
-import { type LoginShell, probeLoginShell } from './login-shell.ts'
+import { createLanes, type Lanes } from './lanes.ts'
+import type { LoginShell } from './login-shell.ts'
+import { type PreparedConnection, prepareConnection } from './prepare-connection.ts'
 import type { SshSettings, SshTarget } from './settings.ts'
 import { nativeCrypto } from './ssh2-library.ts'
 
@@ -89,8 +91,7 @@ interface Group {
   learnt: number
   opened: number
   growAfter: number
-  /** Ends of the extra connections in use, one after the other in each lane. */
-  readonly lanes: Promise<unknown>[]
+  readonly extras: Lanes
 }
 
 const NATIVE = { node: process.versions.node, remedy: 'docs/guides/ssh.md, "Speed"' }
@@ -229,7 +230,7 @@ export function createSshPool(
     group.connecting += 1
     total += 1
     try {
-      const { connection, shell } = await connectAndProbe(group.call, group.shell, closing.signal)
+      const { connection, shell } = await prepare(group.call, group.shell)
       group.shell = shell
       adopt(group, connection, shell)
     } catch (error) {
@@ -274,21 +275,8 @@ export function createSshPool(
     return () => cancel()
   }
 
-  async function connectAndProbe(call: PoolCall, known: LoginShell | undefined, signal: AbortSignal) {
-    const started = clock.monotonic()
-    const { folder } = context
-    const connection = await parts.connect({ ...call, folder, clock, log }, signal)
-    if (known) return { connection, shell: known }
-    const timeoutMs = call.settings.connect_timeout * 1000
-    try {
-      const shell = await probeLoginShell(connection, clock, timeoutMs - (clock.monotonic() - started))
-      log.debug('the login shell of a target', { host: connection.endpoint, shell: shell.path, posix: shell.posix })
-      return { connection, shell }
-    } catch (error) {
-      void connection.close()
-      const late = error instanceof MhvError && error.code === 'MHV_SSH_CONNECT_TIMEOUT'
-      throw late ? connectTimeout(call.target, call.settings.connect_timeout, 'shell') : error
-    }
+  function prepare(call: PoolCall, known: LoginShell | undefined): Promise<PreparedConnection> {
+    return prepareConnection({ ...call, folder: context.folder, clock, log }, known, closing.signal, parts.connect)
   }
 
   function wait(group: Group, call: PoolCall, again: boolean): Promise<Lease> {
@@ -336,19 +324,13 @@ export function createSshPool(
       }
     },
     extra(call, timeoutMs, use) {
-      const { lanes, shell: known } = groupOf(call)
-      const until = clock.monotonic() + timeoutMs
-      const work = async () => {
-        const left = until - clock.monotonic()
-        if (left <= 0) throw connectTimeout(call.target, timeoutMs / 1000, 'tcp')
-        const settings = { ...call.settings, connect_timeout: left / 1000 }
-        const { connection, shell } = await connectAndProbe({ ...call, settings }, known, closing.signal)
-        return use(connection, shell).finally(() => connection.close())
-      }
-      if (lanes.length < EXTRA_LANES) lanes.push(Promise.resolve())
-      const turn = (lanes.shift() as Promise<unknown>).then(work)
-      lanes.push(turn.catch(() => undefined))
-      return turn
+      const { extras, shell } = groupOf(call)
+      return extras.run(clock, timeoutMs, async (leftMs) => {
+        if (leftMs <= 0) throw connectTimeout(call.target, timeoutMs / 1000, 'tcp')
+        const settings = { ...call.settings, connect_timeout: leftMs / 1000 }
+        const made = await prepare({ ...call, settings }, shell)
+        return use(made.connection, made.shell).finally(() => made.connection.close())
+      })
     },
     shellOf: (connection) => byConnection.get(connection)?.shell,
     forgetShell(call) {
@@ -384,7 +366,7 @@ function newGroup(call: PoolCall): Group {
     learnt: Number.POSITIVE_INFINITY,
     opened: 0,
     growAfter: 0,
-    lanes: [],
+    extras: createLanes(EXTRA_LANES),
   }
 }
 
