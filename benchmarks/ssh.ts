@@ -28,6 +28,8 @@ interface Sides {
   readonly folder: string
   /** Folder of the instance. */
   readonly instance: string
+  /** Settings of its connection that our journal reports. */
+  readonly pragmas: Readonly<Record<string, string | number>>
   /** Commands that ours has run, for the comparison with its journal. */
   ran: number
 }
@@ -38,8 +40,8 @@ async function runOurs(sides: Sides, count: number, concurrency: number) {
   return sides.ours.call('load', { ...COMMAND, count, concurrency })
 }
 
-/** Batches in a row without another connection after which none is expected any more. */
-const STEADY = 5
+/** The default of the setting; our pool opens no connection while there is room on those it has. */
+const CHANNELS_PER_CONNECTION = 8
 
 /**
  * Lets our pool open what it wants for so many commands at once, and gives the peer as many connections. From then on
@@ -47,12 +49,10 @@ const STEADY = 5
  */
 async function sameConnections(sides: Sides, concurrency: number): Promise<number> {
   let connections = 0
-  for (let steady = 0; steady < STEADY; steady++) {
+  do {
     await runOurs(sides, 4 * concurrency, concurrency)
-    const now = await sides.ours.call('connections', undefined)
-    if (now !== connections) steady = 0
-    connections = now
-  }
+    connections = await sides.ours.call('connections', undefined)
+  } while (connections * CHANNELS_PER_CONNECTION < concurrency)
   const { host, port, user, identityFile } = sides.sshd
   await sides.peer.call('open', { host, port, user, identityFile, cipher: CIPHER, count: connections })
   return connections
@@ -63,14 +63,15 @@ async function assertSameStill({ ours }: Sides, connections: number): Promise<vo
   if (now !== connections) throw new Error(`our side had ${connections} connections and now has ${now}`)
 }
 
-function settingsOf({ sshd }: Sides, connections: number, load: Partial<CommandLoad>) {
+function settingsOf({ sshd, pragmas }: Sides, connections: number, load: Partial<CommandLoad>) {
   const native = nativeCrypto === 'used'
   return {
     ...load,
     connections,
+    channels_per_connection: CHANNELS_PER_CONNECTION,
     native,
     ...sshd.settings,
-    journal: 'SQLite, WAL, synchronous=FULL',
+    journal: { store: 'SQLite', ...pragmas },
     policy: 'agent-safe',
   }
 }
@@ -205,8 +206,7 @@ function checkJournal(instance: string, ran: number): void {
 /** Gives the peer the least journal there can be, with the bytes of a command of ours. */
 async function giveJournal(sides: Sides): Promise<void> {
   await runOurs(sides, 1, 1)
-  const { folder, instance } = sides
-  const pragmas = await journalPragmas(folder)
+  const { folder, instance, pragmas } = sides
   await sides.peer.call('openJournal', { path: join(folder, 'peer.db'), like: journalOf(instance), pragmas })
 }
 
@@ -229,10 +229,13 @@ export const ssh: Area = {
       const sshd = await startServer()
       const instance = join(folder, 'instance')
       mkdirSync(instance)
-      makeInstanceFolder(instance, { target: { ssh: sshTargetOf(sshd) } })
+      makeInstanceFolder(instance, {
+        settings: { ssh: { max_channels_per_connection: CHANNELS_PER_CONNECTION } },
+        target: { ssh: sshTargetOf(sshd) },
+      })
       const ours = await startSide<InstanceSide>(new URL('./sides/instance.ts', import.meta.url), options)
       const peer = await startSide<RawSsh2>(new URL('./peers/raw-ssh2.ts', import.meta.url))
-      const sides: Sides = { ours, peer, sshd, folder, instance, ran: 0 }
+      const sides: Sides = { ours, peer, sshd, folder, instance, pragmas: await journalPragmas(folder), ran: 0 }
       try {
         await ours.call('open', { folder: instance })
         const rows = await measureAll(options, sides)

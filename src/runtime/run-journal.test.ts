@@ -12,20 +12,23 @@ type Writes = 'createRun' | 'changeRun' | 'appendOutput'
 function moody(options: FixtureOptions = {}) {
   const clock = createFakeClock(0)
   const memory = createMemoryStore(clock)
-  const mood = { failing: new Set<Writes>(), liesOnce: false, failsToStart: false, delayMs: 0, asked: [] as string[] }
+  const mood = {
+    failing: new Set<Writes>(),
+    lies: null as Writes | null,
+    failsToStart: false,
+    delayMs: 0,
+    asked: [] as string[],
+  }
   const write =
     <A extends unknown[], R>(name: Writes, act: (...args: A) => Promise<R>) =>
     async (...args: A): Promise<R> => {
       mood.asked.push(name)
+      if (mood.failing.has(name)) throw mhvError('MHV_JOURNAL_FULL', 'no room')
       // The change takes place in the order of the calls; only its acknowledgement takes its time.
-      if (mood.failing.has(name)) {
-        if (mood.delayMs > 0) await clock.sleep(mood.delayMs)
-        throw mhvError('MHV_JOURNAL_FULL', 'no room')
-      }
       const done = await act(...args)
       if (mood.delayMs > 0) await clock.sleep(mood.delayMs)
-      if (mood.liesOnce) {
-        mood.liesOnce = false
+      if (mood.lies === name) {
+        mood.lies = null
         throw mhvError('MHV_JOURNAL_UNAVAILABLE', 'the answer was lost')
       }
       return done
@@ -176,7 +179,7 @@ suite('the end of a run', () => {
     const f = moody()
     const call = f.call('probe.script', { value: '100' })
     await f.clock.advance(50)
-    f.mood.liesOnce = true
+    f.mood.lies = 'changeRun'
     const result = await f.run(call)
     assert.equal(result.status, 'completed')
     assert.deepEqual(await f.events(result.run_id), ['accepted', 'started', 'finished'])
@@ -185,9 +188,8 @@ suite('the end of a run', () => {
   test('a write that is slow is not made a second time beside one that fails', async () => {
     const f = moody()
     f.mood.delayMs = 3_000
-    const call = f.call('probe.script')
-    await f.clock.advance(3_500)
     f.mood.failing.add('appendOutput')
+    const call = f.call('probe.script')
     await f.clock.advance(10_000)
     f.mood.failing.clear()
     assert.equal((await f.run(call)).status, 'completed')

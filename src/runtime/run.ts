@@ -75,7 +75,7 @@ export function createRun(parts: RuntimeParts, { call, place, journal, givingUp 
   function over(record: RunRecord): void {
     deadline.clear()
     place.release()
-    parts.live.remove(live.run_id)
+    parts.live.remove(live.run_id, live)
     ended.resolve(record)
   }
 
@@ -84,7 +84,7 @@ export function createRun(parts: RuntimeParts, { call, place, journal, givingUp 
     if (live.run_id !== run_id) {
       // A run that is opened again keeps the id that it had.
       parts.live.add(live)
-      parts.live.remove(run_id)
+      parts.live.remove(run_id, live)
     }
     parts.metrics.accepted(call.operation.worker.name)
     void outcome
@@ -94,8 +94,12 @@ export function createRun(parts: RuntimeParts, { call, place, journal, givingUp 
         return journal.record()
       })
       .then((record) => {
-        measure(parts, record, accepted_at)
-        over(record)
+        try {
+          measure(parts, record, accepted_at)
+        } finally {
+          // Whatever becomes of the numbers, the slot is given back.
+          over(record)
+        }
       })
   }
 
@@ -106,7 +110,7 @@ export function createRun(parts: RuntimeParts, { call, place, journal, givingUp 
     drop() {
       deadline.clear()
       place.release()
-      parts.live.remove(run_id)
+      parts.live.remove(run_id, live)
       ended.resolve(journal.record())
     },
   }

@@ -25,6 +25,7 @@ test('every commit is synced to the disk, and the settings that see to it are th
       synchronous: 2,
       foreign_keys: 1,
       wal_autocheckpoint: 1_000,
+      journal_size_limit: 16 * 1024 * 1024,
       busy_timeout: 1_234,
     })
     await store.close()

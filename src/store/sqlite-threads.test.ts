@@ -129,6 +129,8 @@ async function runProgram(path: string, body: string): Promise<{ code: number | 
 
 test('an open store keeps a process alive while something is asked of it, and not a moment longer', () =>
   withFolder(async (_folder, path) => {
+    const idle = "await openSqliteStore({ path }); console.log('open')"
+    assert.deepEqual(await runProgram(path, idle), { code: 0, out: 'open' })
     const asked = `const store = await openSqliteStore({ path })
       await store.createRun(sampleRun(1))
       console.log((await store.facts()).runs)`

@@ -16,7 +16,7 @@ import { bytesOnDisk, createFile, requireFile } from './journal-file.ts'
 import type { Query, QueryAnswer } from './protocol.ts'
 import { type Reader, startReader } from './reader.ts'
 import { decodeAudit, decodeChunk, decodeEvent, decodeJson, decodeRun, encodeText, type Row } from './rows.ts'
-import { checkChange, checkNewRun, KEYS_AT_ONCE, storeClosed } from './rules.ts'
+import { checkChange, checkNewRun, KEYS_AT_ONCE, rowLimit, storeClosed } from './rules.ts'
 import type { Pragmas } from './schema.ts'
 import { type CreateOutcome, JOURNAL_FORMAT, type NewRun, type RunChange, type RunRecord, type Store } from './store.ts'
 import { WRITER_LIMITS, type WriterLimits } from './write-queue.ts'
@@ -45,12 +45,16 @@ const DEFAULT_BUSY_TIMEOUT_MS = 5000
 /** 4 MB of log. Two to sixteen times as much was not measurably faster, and the log needs that room for good. */
 const WAL_AUTOCHECKPOINT = 1000
 
+/** Bytes. A reader that takes long holds the log up and makes it grow; afterwards it is cut to this size again. */
+const LOG_SIZE_LIMIT = 16 * 1024 * 1024
+
 function pragmasOf(options: SqliteOptions, internals: SqliteInternals): Pragmas {
   return {
     journal_mode: 'wal',
     synchronous: 2,
     foreign_keys: 1,
     wal_autocheckpoint: WAL_AUTOCHECKPOINT,
+    journal_size_limit: LOG_SIZE_LIMIT,
     busy_timeout: options.busyTimeoutMs ?? DEFAULT_BUSY_TIMEOUT_MS,
     ...internals.pragmas,
   }
@@ -190,13 +194,15 @@ function reading({ query }: Connections) {
       return (await query(['unfinishedRuns'])).map(decodeRun)
     },
     async getEvents(run_id, after, limit) {
-      return (await query(['getEvents', encodeText(run_id), after, limit])).map((row) => decodeEvent(run_id, row))
+      return (await query(['getEvents', encodeText(run_id), after, rowLimit(limit)])).map((row) =>
+        decodeEvent(run_id, row),
+      )
     },
     async getOutput(run_id, after, maxBytes) {
       return (await query(['getOutput', encodeText(run_id), after, maxBytes])).map(decodeChunk)
     },
     async listAudit({ after = 0, limit }) {
-      return (await query(['listAudit', after, limit])).map(decodeAudit)
+      return (await query(['listAudit', after, rowLimit(limit)])).map(decodeAudit)
     },
     async stateGet(worker, key) {
       const [row] = await query(['stateGet', encodeText(worker), encodeText(key)])

@@ -208,6 +208,35 @@ suite('CORE-02: idempotency keys', () => {
     assert.equal(types.at(-1), 'finished')
   })
 
+  test('CORE-02: a run that is opened again before its last end was acknowledged can still be found and cancelled', async () => {
+    const clock = createFakeClock(0)
+    const memory = createMemoryStore(clock)
+    const store: Store = {
+      ...memory,
+      async changeRun(change) {
+        const changed = await memory.changeRun(change)
+        if (change.end !== undefined) await clock.sleep(1_000)
+        return changed
+      },
+    }
+    let failing = true
+    const script: FixtureOptions['script'] = async (context) => {
+      if (failing) throw mhvError('MHV_EXEC_NOT_FOUND', 'not there')
+      await context.clock.sleep(60_000, context.signal)
+    }
+    const fixture = counting({ clock, store, script })
+    const first = fixture.call('probe.script', {}, KEY)
+    await clock.advance(500)
+    failing = false
+    const again = await fixture.run(fixture.call('probe.script', {}, { ...KEY, wait: 0 }), 1)
+    assert.equal((await fixture.run(first)).status, 'failed')
+    await clock.advance(1_000)
+    assert.equal(fixture.parts.live.get(again.run_id)?.record().status, 'running')
+    const { ended } = await fixture.run(fixture.control('run_cancel', { run_id: again.run_id }))
+    assert.equal(ended, true)
+    assert.deepEqual([fixture.parts.live.all(), fixture.parts.admission.counts()], [[], { running: 0, queued: 0 }])
+  })
+
   test('CORE-02: a key is kept for its days and then free again', async () => {
     const fixture = counting()
     const call = () => fixture.run(fixture.call('probe.script', { value: 'x' }, KEY))

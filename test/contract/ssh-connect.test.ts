@@ -31,7 +31,7 @@ before(async () => {
   sshd = await startSshd({ config: ['PasswordAuthentication yes', 'MaxAuthTries 4'] })
   worker = await startWorker({
     secrets: { PASSWORD: 'correct horse', WRONG: 'battery staple', PASSPHRASE: 'opens it' },
-    settings: { connect_timeout: 5 },
+    settings: { connect_timeout: 20 },
   })
   agent = await startSshAgent()
   user = await makeUser({ password: 'correct horse' })

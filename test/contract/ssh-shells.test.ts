@@ -99,8 +99,10 @@ for (const { name, path } of SHELLS) {
   })
 }
 
-test('an account that runs nothing: nologin, false, and a program that is no shell', { skip }, async () => {
-  for (const shell of ['/usr/sbin/nologin', '/bin/false', '/bin/cat']) {
+test('an account that runs nothing or too little: nologin, false, a program that is no shell, rbash', {
+  skip,
+}, async () => {
+  for (const shell of ['/usr/sbin/nologin', '/bin/false', '/bin/cat', '/bin/rbash']) {
     const start = await account(shell)
     await assert.rejects(runCommand(start(), { command: 'true' }), { code: 'MHV_SSH_SHELL_UNSUPPORTED' }, shell)
   }

@@ -96,3 +96,13 @@ export async function endRuns(runs: readonly string[]): Promise<void> {
   const wanted = new Set(runs)
   await endAll(carrying('MAHAVISHNU_RUN_ID').filter((pid) => wanted.has(runIdOf(pid) ?? '')))
 }
+
+let handled = false
+
+/** Lets a signal run the exit handlers, which it would not: they take away what the test has started. */
+export function exitOnSignals(): void {
+  if (handled) return
+  handled = true
+  process.once('SIGTERM', () => process.exit(143))
+  process.once('SIGINT', () => process.exit(130))
+}

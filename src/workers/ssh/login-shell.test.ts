@@ -14,7 +14,7 @@ test('every kind of login shell answers the probe', () => {
   for (const shell of ALL_SHELLS) {
     const stdout = execFileSync(shell, ['-c', probeLine('mark-1')], {
       encoding: 'utf8',
-      env: { SHELL: `/usr/bin/${shell}` },
+      env: { SHELL: `/usr/bin/${shell}`, SHLVL: '3' },
     })
     const posix = shell === 'dash' || shell === 'bash'
     assert.deepEqual(parseProbe('mark-1', stdout), { path: `/usr/bin/${shell}`, posix, sh: true }, shell)
