@@ -129,6 +129,32 @@ suite('a call', () => {
     await assert.rejects(createRuntimeFixture({ checkDisk }).call('probe.touch'), { code: 'MHV_DISK_LOW' })
   })
 
+  test('a watcher that throws does not make the run fail', async () => {
+    const fixture = createRuntimeFixture()
+    const onProgress = () => {
+      throw new Error('the surface is gone')
+    }
+    const result = await fixture.run(fixture.call('probe.emit', { pieces: ['x'] }, {}, { onProgress }))
+    assert.equal(result.status, 'completed')
+    assert.ok(fixture.log.some(({ level }) => level === 'warn'))
+  })
+
+  test('a defect before the run is in the journal gives the slot back', async () => {
+    const fixture = createRuntimeFixture({
+      change: (parts) => ({
+        ...parts,
+        instances: {
+          ...parts.instances,
+          idOf: () => {
+            throw new Error('a defect')
+          },
+        },
+      }),
+    })
+    await assert.rejects(fixture.call('probe.touch'), { code: 'MHV_INTERNAL' })
+    assert.deepEqual(fixture.parts.admission.counts(), { running: 0, queued: 0 })
+  })
+
   test('whatever is thrown on the way, the caller gets an error of the table', async () => {
     const checkDisk = async () => {
       throw new TypeError('a defect')
