@@ -246,7 +246,11 @@ export function createSshPool(
   function pauseGrowth(group: Group, error: unknown): void {
     log.warn('another connection could not be made', { error: error instanceof Error ? error.message : '' })
     group.growAfter = clock.monotonic() + GROW_PAUSE_MS
-    clock.after(GROW_PAUSE_MS, () => pump(group))
+    clock.after(GROW_PAUSE_MS, () => {
+      // Not by the clock: a timer may fire a little before its time, and nothing would look again.
+      group.growAfter = 0
+      pump(group)
+    })
   }
 
   function adopt(group: Group, connection: SshConnection, shell: LoginShell): void {
