@@ -106,7 +106,8 @@ async function pingTarget(
 ) {
   const worker = workers.find((each) => runtime.environment.targetNames(each.name).includes(target)) ?? workers[0]
   if (worker?.ping === undefined) throw mhvError('MHV_WORKER_UNKNOWN', 'no worker here can look at a target')
-  const resolved = runtime.environment.resolveTarget(target, worker.name).target
+  const { target: resolved, settings } = runtime.environment.resolveTarget(target, worker.name)
+  const looked = { name: target, address: resolved.address, settings }
   const question = {
     principal,
     worker: worker.name,
@@ -120,7 +121,7 @@ async function pingTarget(
   try {
     const { healthy, message } = await untilAborted(ended, async () => {
       const { connection } = await runtime.instances.get(worker)
-      return worker.ping?.(connection, target, resolved.address, ended) ?? { healthy: false, message: 'no answer' }
+      return worker.ping?.(connection, looked, ended) ?? { healthy: false, message: 'no answer' }
     })
     return { target, worker: worker.name, healthy, message }
   } catch (error) {

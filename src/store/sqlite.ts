@@ -119,13 +119,14 @@ async function createRun({ assertOpen, writer, clock }: Connections, run: NewRun
   assertOpen()
   checkNewRun(run)
   let sent: Row = []
-  const [kind, row, attempts_before] = await writer.send(() => {
+  const answer = await writer.send(() => {
     const encoded = encodeCreate(run, clock.now())
     sent = encoded.change[1]
     return encoded
   })
   // From what was sent, not from what was given: the answer is what a later read will say.
-  if (kind === 'created' || row === null) return { kind, run: decodeRun(sent), attempts_before }
+  if (answer === 'created') return { kind: answer, run: decodeRun(sent), attempts_before: 0 }
+  const [kind, row, attempts_before] = answer
   return { kind, run: decodeRun([...row, ...sent.slice(row.length)]), attempts_before }
 }
 

@@ -36,14 +36,12 @@ export interface Outlet {
 
 type Reply = Answers[ChangeOp] | Refusal
 
-interface Waiting {
+interface Call {
   encode(): Encoded
   resolve(answer: Answers[ChangeOp]): void
   reject(error: unknown): void
-}
-
-interface Pending extends Waiting {
-  readonly bytes: number
+  /** Of the message; known when it is on its way. */
+  bytes: number
 }
 
 export interface WriteQueue {
@@ -67,8 +65,8 @@ export interface WriteQueue {
  * its way.
  */
 export function createWriteQueue(outlet: Outlet, limits: WriterLimits): WriteQueue {
-  const waiting = createFifo<Waiting>()
-  const pending = createFifo<Pending>()
+  const waiting = createFifo<Call>()
+  const pending = createFifo<Call>()
   const arrived = createFifo<Reply>()
   const idlers: (() => void)[] = []
   let announced = false
@@ -91,7 +89,7 @@ export function createWriteQueue(outlet: Outlet, limits: WriterLimits): WriteQue
     outlet.coming(more)
   }
 
-  function enqueue(call: Waiting): void {
+  function enqueue(call: Call): void {
     try {
       const encoded = call.encode()
       // After the microtasks: what the callers do next with their answers goes along.
@@ -100,7 +98,8 @@ export function createWriteQueue(outlet: Outlet, limits: WriterLimits): WriteQue
       changes.push(encoded.change)
       if (encoded.transfer !== undefined) transfer.push(...encoded.transfer)
       bytes += encoded.bytes
-      pending.push({ ...call, bytes: encoded.bytes })
+      call.bytes = encoded.bytes
+      pending.push(call)
     } catch (error) {
       call.reject(error)
     }
@@ -145,7 +144,7 @@ export function createWriteQueue(outlet: Outlet, limits: WriterLimits): WriteQue
   return {
     send<Op extends ChangeOp>(encode: () => Encoded<Op>) {
       return new Promise<Answers[Op]>((resolve, reject) => {
-        const call = { encode, resolve, reject } as unknown as Waiting
+        const call = { encode, resolve, reject, bytes: 0 } as unknown as Call
         // Where there is room nobody waits: whoever makes room lets those in at once.
         if (hasRoom()) enqueue(call)
         else waiting.push(call)

@@ -8,6 +8,7 @@ import type { ExecuteInput } from '../../src/workers/ssh/execute.ts'
 import { pumpOutput } from '../../src/workers/ssh/output-pump.ts'
 import { pingTarget } from '../../src/workers/ssh/ping.ts'
 import { runCommand } from '../../src/workers/ssh/run-command.ts'
+import type { SshTarget } from '../../src/workers/ssh/settings.ts'
 import { createStartScanner, newMarker } from '../../src/workers/ssh/start-report.ts'
 import { until } from '../helpers/processes.ts'
 import {
@@ -265,9 +266,11 @@ test('MaxSessions 0: no channel is ever given', { skip }, async () => {
 })
 
 test('a ping runs a command that does nothing', { skip }, async () => {
+  const { settings } = worker.pool.defaults
+  const looked = (address: SshTarget) => ({ name: 'box', address, settings })
   const { signal } = new AbortController()
-  assert.equal((await pingTarget(worker.pool, targetOf(sshd), signal)).healthy, true)
-  const nobody = await pingTarget(worker.pool, targetOf(sshd, { port: 1 }), signal)
+  assert.equal((await pingTarget(worker.pool, looked(targetOf(sshd)), signal)).healthy, true)
+  const nobody = await pingTarget(worker.pool, looked(targetOf(sshd, { port: 1 })), signal)
   assert.equal(nobody.healthy, false)
   assert.match(nobody.message, /^MHV_SSH_CONNECT_REFUSED: 127\.0\.0\.1:1 /)
 })

@@ -17,9 +17,9 @@ export const ssh = defineWorker<typeof sshSettings, typeof sshTarget, SshPool>({
     const { createSshPool } = await import('./pool.ts')
     return createSshPool(context)
   },
-  async ping(pool, _target, address, signal) {
+  async ping(pool, target, signal) {
     const { pingTarget } = await import('./ping.ts')
-    return pingTarget(pool, address, signal)
+    return pingTarget(pool, target, signal)
   },
 
   slos: [
