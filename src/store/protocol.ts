@@ -81,8 +81,6 @@ export interface ThreadReady {
 
 export interface WriterData {
   readonly path: string
-  /** See turn-signal.ts. */
-  readonly signal: SharedArrayBuffer
   readonly pragmas: Pragmas
 }
 

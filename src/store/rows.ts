@@ -159,9 +159,15 @@ function numberAt(row: Row, index: number): number {
   return row[index] as number
 }
 
-/** The value of a JSON text; null for no text. */
+/** The value of a JSON text; null for no text. Throws MHV_JOURNAL_CORRUPT: what was written was JSON. */
 export function decodeJson(text: SqlValue | undefined): unknown {
-  return typeof text === 'string' ? JSON.parse(text) : null
+  if (typeof text !== 'string') return null
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    // Not the parser's own words: they quote what is there.
+    throw mhvError('MHV_JOURNAL_CORRUPT', 'a row of the journal is damaged', { cause: error })
+  }
 }
 
 function jsonAt(row: Row, index: number): unknown {
