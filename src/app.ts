@@ -6,7 +6,7 @@ import { type LoadedSettings, loadSettings, settingsFor } from './config/layers.
 import { resolveInFolder } from './config/read-file.ts'
 import { createSecretResolver } from './config/secrets.ts'
 import { type Clock, systemClock } from './core/clock.ts'
-import { mhvError, systemCode } from './core/errors.ts'
+import { mhvError, systemCode, toMhvError } from './core/errors.ts'
 import { createRegistry, type Registry } from './core/registry.ts'
 import { loadPolicy } from './governance/policy-file.ts'
 import { localPrincipal } from './governance/principals.ts'
@@ -15,7 +15,8 @@ import { createAdmission } from './resilience/admission.ts'
 import { createCircuitBreakers } from './resilience/circuit-breaker.ts'
 import { callControl } from './runtime/call-control.ts'
 import type { ControlParts } from './runtime/control.ts'
-import type { Instance, InstanceOptions, Instances } from './runtime/instance.ts'
+import type { Instance, InstanceOptions, Instances, Readiness } from './runtime/instance.ts'
+import { followRun } from './runtime/follow.ts'
 import { createInvoker } from './runtime/invoke.ts'
 import { createWorkerInstances } from './runtime/lifecycle.ts'
 import { createLiveRuns } from './runtime/live-runs.ts'
@@ -55,6 +56,7 @@ export function production(): Composition {
 export function createInstances(composition: Composition = production()): Instances {
   return {
     open: (options) => openInstance(composition, options),
+    use: (options) => openInstance(composition, options),
     read: (options) => openReader(composition, options),
   }
 }
@@ -107,10 +109,14 @@ async function openInstance(composition: Composition, options: InstanceOptions):
   undo.defer(parts.instances.close)
   const invoker = createInvoker(parts)
   const opened = undo.move()
+  let closing = false
   return {
     ...instanceOf(registry, setting, { ...parts, runtime: parts }),
     invoke: invoker.invoke,
+    metrics: () => parts.metrics.registry.metrics(),
+    readiness: () => readinessOf(parts, () => closing),
     async close() {
+      closing = true
       await invoker.close(CLOSE_SECONDS * 1000)
       await opened.disposeAsync()
     },
@@ -136,8 +142,20 @@ async function openReader(composition: Composition, options: InstanceOptions): P
     invoke: async () => {
       throw mhvError('MHV_INTERNAL', 'operations need an instance that is open')
     },
+    metrics: async () => '',
+    readiness: async () => ({ ready: false, reasons: ['only reads the journal'] }),
     close: () => store.close(),
   }
+}
+
+/** Looks whether a run could be taken now. */
+async function readinessOf({ store, environment }: RuntimeParts, closing: () => boolean): Promise<Readiness> {
+  const reasons = closing() ? ['stopping'] : []
+  const looks = [store.check(), environment.checkDisk()]
+  for (const look of await Promise.allSettled(looks)) {
+    if (look.status === 'rejected') reasons.push(toMhvError(look.reason).code)
+  }
+  return { ready: reasons.length === 0, reasons }
 }
 
 function instanceOf(registry: Registry, setting: InstanceSetting, control: ControlParts) {
@@ -147,6 +165,10 @@ function instanceOf(registry: Registry, setting: InstanceSetting, control: Contr
     log: control.log,
     principal: localPrincipal(),
     control: (request: Parameters<typeof callControl>[1]) => callControl(control, request),
+    async *follow({ principal, ...request }: Parameters<Instance['follow']>[0]) {
+      await callControl(control, { name: 'run_get', input: { run_id: request.run_id }, principal })
+      yield* followRun(control, request)
+    },
     targetNames: control.environment.targetNames,
     redact: control.redactor.deep,
   }
