@@ -1,3 +1,4 @@
+import { type MhvError, mhvError } from '../core/errors.ts'
 import { plainJson } from '../core/plain-json.ts'
 import { MIN_SECRET_LENGTH } from '../core/secret.ts'
 
@@ -49,6 +50,15 @@ export function createRedactor(): Redactor {
     },
     stream: () => streamRedactor(() => bytes),
   }
+}
+
+/** The error as it may leave the process: everything in it masked, and without its cause, which only the log has. */
+export function redactError(redactor: Pick<Redactor, 'text' | 'deep'>, error: MhvError): MhvError {
+  return mhvError(error.code, redactor.text(error.message), {
+    details: redactor.deep(error.details),
+    remedy: redactor.text(error.remedy),
+    retryAfter: error.retryAfter,
+  })
 }
 
 /** The value as it is, and as it stands within JSON, in a URL, and in the lines of a terminal. */

@@ -1,10 +1,11 @@
 import type { Clock } from '../core/clock.ts'
 import type { Logger, SecretResolver, WorkerState } from '../core/context.ts'
-import { mhvError } from '../core/errors.ts'
+import { type MhvError, mhvError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import type { PortName, Ports } from '../core/ports.ts'
 import type { Registry } from '../core/registry.ts'
 import type { AnyWorker, WorkerConnection } from '../core/worker.ts'
+import type { Redactor } from '../governance/redaction.ts'
 import type { Store } from '../store/store.ts'
 import type { Environment } from './runtime.ts'
 
@@ -26,30 +27,29 @@ export interface WorkerInstances {
   close(): Promise<void>
 }
 
+/** How long a worker may take to start or to close before the instance closes without it, in milliseconds. */
+const CLOSE_MS = 5_000
+
 export function createWorkerInstances(parts: {
   readonly registry: Registry
   readonly environment: Environment
   readonly store: Store
   readonly secrets: SecretResolver
+  readonly redactor: Redactor
   readonly clock: Clock
   readonly log: Logger
 }): WorkerInstances {
   const ids = new Map(parts.registry.workers.map(({ name }) => [name, `${name}-${newId(parts.clock)}`]))
   const starting = new Map<string, Promise<WorkerInstance>>()
   const running = new Map<string, WorkerConnection>()
+  let closing: Promise<void> | undefined
 
   const idOf = (worker: string) => ids.get(worker) ?? worker
-
-  const state = (worker: string): WorkerState => ({
-    get: (key) => parts.store.stateGet(worker, key),
-    set: (key, value) => parts.store.stateSet(worker, key, value),
-    delete: (key) => parts.store.stateDelete(worker, key),
-    list: (prefix) => parts.store.stateList(worker, prefix),
-  })
+  const state = (worker: string) => stateOf(parts, worker)
 
   async function start(worker: AnyWorker): Promise<WorkerInstance> {
     const worker_id = idOf(worker.name)
-    const connection = await worker.connect({
+    const connection: WorkerConnection = await worker.connect({
       worker_id,
       settings: parts.environment.workerSettings(worker.name),
       folder: parts.environment.folder,
@@ -59,17 +59,21 @@ export function createWorkerInstances(parts: {
       state: state(worker.name),
       need,
     })
+    if (closing !== undefined) {
+      await closeOne(worker.name, connection)
+      throw stopping()
+    }
     running.set(worker.name, connection)
     return { worker_id, connection }
   }
 
-  function get(worker: AnyWorker): Promise<WorkerInstance> {
-    let instance = starting.get(worker.name)
-    if (instance === undefined) {
-      instance = start(worker)
-      starting.set(worker.name, instance)
-      instance.catch(() => starting.delete(worker.name))
-    }
+  async function get(worker: AnyWorker): Promise<WorkerInstance> {
+    const known = starting.get(worker.name)
+    if (known !== undefined) return known
+    if (closing !== undefined) throw stopping()
+    const instance = start(worker)
+    starting.set(worker.name, instance)
+    instance.catch(() => starting.delete(worker.name))
     return instance
   }
 
@@ -80,23 +84,61 @@ export function createWorkerInstances(parts: {
     return provider.provides?.[port]?.(connection) as Ports[P]
   }
 
+  async function closeOne(worker: string, connection: WorkerConnection): Promise<void> {
+    const timer = new AbortController()
+    const late = parts.clock.sleep(CLOSE_MS, timer.signal).then(
+      () => parts.log.error('a worker did not close in time', { worker }),
+      () => undefined,
+    )
+    const closed = (async () => connection.close())().catch((error: unknown) => {
+      parts.log.error('a worker could not be closed', { worker, error })
+    })
+    await Promise.race([closed, late])
+    timer.abort()
+  }
+
+  async function closeAll(): Promise<void> {
+    const connections = [...running]
+    running.clear()
+    // One that is starting closes itself when it has started: see `start`.
+    const timer = new AbortController()
+    const late = parts.clock.sleep(CLOSE_MS, timer.signal).catch(() => undefined)
+    await Promise.race([late, Promise.allSettled(starting.values())])
+    timer.abort()
+    await Promise.all(connections.map(([worker, connection]) => closeOne(worker, connection)))
+    starting.clear()
+  }
+
   return {
     idOf,
     get,
     started: (worker) => running.get(worker),
     state,
     need,
-    async close() {
-      await Promise.allSettled(starting.values())
-      for (const [name, connection] of running) {
-        try {
-          await connection.close()
-        } catch (error) {
-          parts.log.error('a worker could not be closed', { worker: name, error: String(error) })
-        }
-      }
-      running.clear()
-      starting.clear()
+    close() {
+      closing ??= closeAll()
+      return closing
     },
+  }
+}
+
+function stopping(): MhvError {
+  return mhvError('MHV_SHUTTING_DOWN', 'Mahavishnu is stopping')
+}
+
+/** The worker's part of the journal. What has a secret in it is refused: masked, it would come back as something else. */
+function stateOf(
+  { store, redactor }: { readonly store: Store; readonly redactor: Redactor },
+  worker: string,
+): WorkerState {
+  return {
+    get: (key) => store.stateGet(worker, key),
+    async set(key, value) {
+      if (redactor.finds([key, value]))
+        throw mhvError('MHV_INTERNAL', `worker ${worker} would store a secret in its state`)
+      await store.stateSet(worker, key, value)
+    },
+    delete: (key) => store.stateDelete(worker, key),
+    list: (prefix) => store.stateList(worker, prefix),
   }
 }

@@ -125,7 +125,9 @@ export function createRunJournal(
     async start() {
       const started_at = clock.now()
       await notOpening()
-      const started = opened ? await change('running', started_at) : { ...record, status: 'running' as const, started_at }
+      const started = opened
+        ? await change('running', started_at)
+        : { ...record, status: 'running' as const, started_at }
       if (started === null) throw wrongStatus(record)
       record = started
     },

@@ -53,7 +53,15 @@ export function createRun(parts: RuntimeParts, { call, place, journal, givingUp 
       journal.note({ type: 'started', at: parts.clock.now(), data: {} })
       await journal.start()
     }
-    return attemptRun(parts, { run_id: live.run_id, call, deadline, output, progress, note: journal.note, attemptsBefore })
+    return attemptRun(parts, {
+      run_id: live.run_id,
+      call,
+      deadline,
+      output,
+      progress,
+      note: journal.note,
+      attemptsBefore,
+    })
   }
 
   async function toEnd(outcome: AttemptOutcome): Promise<RunRecord> {

@@ -22,7 +22,7 @@ export function toResult(run: RunRecord): WorkerResult {
     error_code: end?.error_code ?? null,
     exit_code: end?.exit_code ?? null,
     attempts: end?.attempts ?? (run.started_at === null ? 0 : 1),
-    duration_seconds: end === null ? null : (end.finished_at - run.accepted_at) / 1000,
+    duration_seconds: end === null ? null : secondsBetween(run.accepted_at, end.finished_at),
     timestamp: isoTime(run.accepted_at),
     metadata: {
       format: RESULT_FORMAT,
@@ -30,11 +30,16 @@ export function toResult(run: RunRecord): WorkerResult {
       surface: run.surface,
       effect: run.effect,
       tier: run.tier,
-      queue_seconds: run.started_at === null ? 0 : Math.max(0, run.started_at - run.accepted_at) / 1000,
+      queue_seconds: secondsBetween(run.accepted_at, run.started_at ?? end?.finished_at),
       ...(remedy === undefined ? {} : { remedy }),
       ...(details === undefined ? {} : { details: { ...details } }),
       ...(typeof details?.retry_after === 'number' ? { retry_after: details.retry_after } : {}),
       ...(run.reason === null ? {} : { reason: run.reason }),
     },
   }
+}
+
+/** Never below 0, although the clock of the machine may have been set back. */
+function secondsBetween(from: number, to: number | undefined): number {
+  return to === undefined ? 0 : Math.max(0, to - from) / 1000
 }

@@ -81,6 +81,8 @@ export interface ThreadReady {
 
 export interface WriterData {
   readonly path: string
+  /** See turn-signal.ts. */
+  readonly signal: SharedArrayBuffer
   readonly pragmas: Pragmas
 }
 

@@ -4,6 +4,7 @@ import { createGroupCommit } from './group-commit.ts'
 import { openingError } from './journal-errors.ts'
 import type { Change, ToWriter, WriterData } from './protocol.ts'
 import { assertPragmas, migrate, readFormat } from './schema.ts'
+import { createPatience } from './turn-signal.ts'
 
 /**
  * The thread that owns the journal's one writing connection. It takes lists of changes, commits whatever has arrived
@@ -24,8 +25,9 @@ function open({ path, pragmas }: WriterData) {
   }
 }
 
-function serve(port: MessagePort, db: DatabaseSync, path: string): void {
+function serve(port: MessagePort, db: DatabaseSync, { path, signal }: WriterData): void {
   const commit = createGroupCommit(db, path)
+  const patience = createPatience(signal)
   let closing = false
 
   function accept(message: ToWriter | undefined): readonly Change[] | undefined {
@@ -35,8 +37,9 @@ function serve(port: MessagePort, db: DatabaseSync, path: string): void {
 
   port.on('message', (message: ToWriter) => {
     let first: ToWriter | undefined = message
+    patience.begin()
     const replies = commit(() => {
-      const next: ToWriter | undefined = first ?? receiveMessageOnPort(port)?.message
+      const next = first ?? patience.take<ToWriter>(() => receiveMessageOnPort(port)?.message)
       first = undefined
       return accept(next)
     })
@@ -51,7 +54,7 @@ function serve(port: MessagePort, db: DatabaseSync, path: string): void {
 function start(port: MessagePort, data: WriterData): void {
   try {
     const { db, facts } = open(data)
-    serve(port, db, data.path)
+    serve(port, db, data)
     port.postMessage({ pragmas: facts })
   } catch (error) {
     port.postMessage({ error: openingError(error, data.path).toWire() })

@@ -1,14 +1,14 @@
 import { connect } from 'node:net'
 import { readFileSync } from 'node:fs'
-import ssh2 from 'ssh2'
+import { ssh2, nativeCrypto } from '../../src/workers/ssh/ssh2-library.ts'
 import { startSshd } from './sshd.ts'
 import { startWorker, targetOf, operationContext } from './ssh-context.ts'
 import { runCommand } from '../../src/workers/ssh/run-command.ts'
-import { nativeCrypto } from '../../src/workers/ssh/connect.ts'
+
 const sshd = await startSshd({ config: ['SetEnv SHLVL=3'] })
 const key = readFileSync(sshd.userKey)
 const command = process.env.CMD ?? 'true'
-function rawConnect(): Promise<ssh2.Client> {
+function rawConnect(): Promise<any> {
   return new Promise((resolve, reject) => {
     const client = new ssh2.Client()
     const sock = connect({ host: sshd.host, port: sshd.port, noDelay: true })
@@ -16,7 +16,7 @@ function rawConnect(): Promise<ssh2.Client> {
     client.once('ready', () => resolve(client)).once('error', reject)
   })
 }
-function rawExec(client: ssh2.Client): Promise<void> {
+function rawExec(client: any): Promise<void> {
   return new Promise((resolve, reject) => {
     client.exec(command, (error, channel) => {
       if (error) return (error as any).reason === 2 ? setTimeout(() => rawExec(client).then(resolve, reject), 1) : reject(error)
@@ -41,7 +41,7 @@ async function load(concurrency: number, total: number, one: (lane: number) => P
   return { rate: total / s, p50: times[times.length >> 1]!, p95: times[Math.floor(times.length * 0.95)]!, cpu_us: (c.user + c.system) / total }
 }
 const show = (r: Awaited<ReturnType<typeof load>>) => `${r.rate.toFixed(0)}/s p50 ${r.p50.toFixed(2)} p95 ${r.p95.toFixed(2)} ms cpu ${r.cpu_us.toFixed(0)} us`
-console.log('native', nativeCrypto())
+console.log('native', nativeCrypto)
 for (const concurrency of (process.env.C ?? '1,10,50').split(',').map(Number)) {
   const conns = Math.ceil(concurrency / 8)
   const n = concurrency === 1 ? 500 : 1500

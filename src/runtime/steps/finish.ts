@@ -97,8 +97,11 @@ function certaintyOfEnd(error: MhvError, ofAttempts: EffectCertainty | undefined
 }
 
 function detailsOf(parts: FinishParts, error: MhvError): Record<string, unknown> | null {
-  const facts = { ...error.details, ...(error.retryAfter === undefined ? {} : { retry_after: error.retryAfter }) }
-  const details = parts.redactor.deep(plainJson(facts) as Record<string, unknown>)
+  const plain = plainJson(error.details ?? {})
+  const details: Record<string, unknown> = parts.redactor.deep({
+    ...(typeof plain === 'object' ? plain : { details: plain }),
+    ...(error.retryAfter === undefined ? {} : { retry_after: error.retryAfter }),
+  })
   if (Object.keys(details).length === 0) return null
   const length = JSON.stringify(details).length
   return length <= MAX_DETAILS_LENGTH ? details : { left_out: `${length} characters of details` }
@@ -112,9 +115,12 @@ function failedStatus(error: MhvError, signal: AbortSignal): FinalStatus {
   return 'failed'
 }
 
+/** The line that the output sink puts between head and tail is not counted. */
+const GAP_BYTES = 128
+
 function bounded(text: string, bytes: number): string {
-  // A worker that uses its output sink is within the limit by far; this is for data shown as JSON.
-  if (Buffer.byteLength(text) <= bytes) return text
+  // A worker that uses its output sink is within the limit; this is for data shown as JSON.
+  if (Buffer.byteLength(text) <= bytes + GAP_BYTES) return text
   const kept = cutText(text, bytes)
   return `${kept}\n[… ${text.length - kept.length} characters left out here …]\n`
 }

@@ -5,7 +5,7 @@ import { type Envelope, envelopeSchema } from '../../core/envelope.ts'
 import { type MhvError, mhvError } from '../../core/errors.ts'
 import { type Effect, narrower } from '../../core/operation.ts'
 import type { RegisteredOperation, Registry } from '../../core/registry.ts'
-import { didYouMean } from '../../core/suggest.ts'
+import { didYouMean, quoted } from '../../core/suggest.ts'
 import type { Redactor } from '../../governance/redaction.ts'
 import type { InvokeRequest } from '../runtime.ts'
 
@@ -32,7 +32,7 @@ export function parseCall(registry: Registry, redactor: Redactor, request: Invok
     throw mhvError('MHV_INPUT_INVALID', `plan_digest: ${spec.id} has no plan to apply`)
   }
   const input = parseWith(spec.input, request.input ?? {}) as Record<string, unknown>
-  if (Buffer.byteLength(JSON.stringify(input)) > MAX_INPUT_BYTES) {
+  if (Buffer.byteLength(jsonOf(input)) > MAX_INPUT_BYTES) {
     throw mhvError('MHV_INPUT_INVALID', `the input is larger than ${MAX_INPUT_BYTES} bytes`)
   }
   if (redactor.finds(input) || redactor.finds(envelope)) {
@@ -42,13 +42,21 @@ export function parseCall(registry: Registry, redactor: Redactor, request: Invok
   return { operation, input, envelope, effect, principal: request.principal, surface: request.surface }
 }
 
+function jsonOf(input: unknown): string {
+  try {
+    return JSON.stringify(input)
+  } catch (error) {
+    throw mhvError('MHV_INPUT_INVALID', 'the input cannot be written as JSON', { cause: error })
+  }
+}
+
 /** Parses with a schema; a field that the schema does not have is an error. */
 export function parseWith<S extends z.ZodObject>(schema: S, value: unknown): z.output<S> {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
     const known = Object.keys(schema.shape)
     const stranger = Object.keys(value).find((key) => !known.includes(key))
     if (stranger !== undefined) {
-      throw mhvError('MHV_INPUT_INVALID', `there is no field "${stranger}"${didYouMean(stranger, known)}`)
+      throw mhvError('MHV_INPUT_INVALID', `there is no field ${quoted(stranger)}${didYouMean(stranger, known)}`)
     }
   }
   const parsed = z.safeParse(schema, value)

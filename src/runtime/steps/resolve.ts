@@ -25,5 +25,7 @@ export function resolveCall(environment: Environment, call: ParsedCall): Resolve
       ? { target: null, settings: environment.workerSettings(worker.name) }
       : environment.resolveTarget(name, worker.name)
   const byDefault = typeof spec.timeout === 'function' ? spec.timeout(settings) : spec.timeout
-  return { ...call, target, settings, timeoutSeconds: call.envelope.timeout ?? byDefault }
+  const timeoutSeconds = call.envelope.timeout ?? byDefault
+  if (!(timeoutSeconds > 0)) throw mhvError('MHV_INTERNAL', `${spec.id} has no time to run in: ${timeoutSeconds} s`)
+  return { ...call, target, settings, timeoutSeconds }
 }

@@ -1,8 +1,7 @@
 import { getCiphers } from 'node:crypto'
-import { createRequire } from 'node:module'
 import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { join } from 'node:path'
-import ssh2, { type Client, type ConnectConfig } from 'ssh2'
+import type { Client, ConnectConfig } from 'ssh2'
 import type { Clock } from '../../core/clock.ts'
 import type { Logger, SecretResolver } from '../../core/context.ts'
 import type { MhvError } from '../../core/errors.ts'
@@ -22,6 +21,7 @@ import {
 } from './host-keys.ts'
 import { localPath } from './local-path.ts'
 import type { SshSettings, SshTarget } from './settings.ts'
+import { ssh2 } from './ssh2-library.ts'
 
 export interface ConnectRequest {
   readonly target: SshTarget
@@ -204,14 +204,4 @@ function startSsh(
 function usableCiphers(ciphers: SshSettings['ciphers']): readonly string[] {
   const available = new Set(getCiphers())
   return ciphers.filter((cipher) => !cipher.startsWith('chacha20') || available.has('chacha20'))
-}
-
-/** Whether ssh2's native cryptography is loaded; without it every command costs about twice the CPU. */
-export function nativeCrypto(): boolean {
-  try {
-    const { bindingAvailable } = createRequire(import.meta.url)('ssh2/lib/protocol/crypto.js')
-    return bindingAvailable === true
-  } catch {
-    return false
-  }
 }

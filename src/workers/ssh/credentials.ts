@@ -1,9 +1,10 @@
 import { readFile } from 'node:fs/promises'
-import ssh2, { type AnyAuthMethod, type AuthenticationType, type ParsedKey } from 'ssh2'
+import type { AnyAuthMethod, AuthenticationType, ParsedKey } from 'ssh2'
 import type { SecretResolver } from '../../core/context.ts'
 import { type MhvError, mhvError, systemCode, toMhvError } from '../../core/errors.ts'
 import { localPath } from './local-path.ts'
 import type { SshTarget } from './settings.ts'
+import { ssh2 } from './ssh2-library.ts'
 
 /** How the log-in went, for the error that follows when it fails. */
 export interface LogIn {

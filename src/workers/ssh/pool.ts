@@ -2,11 +2,12 @@ import type { ClientChannel } from 'ssh2'
 import type { SecretResolver, WorkerContext } from '../../core/context.ts'
 import { MhvError, mhvError } from '../../core/errors.ts'
 import type { WorkerConnection } from '../../core/worker.ts'
-import { connectSsh, nativeCrypto } from './connect.ts'
+import { connectSsh } from './connect.ts'
 import { connectTimeout } from './connect-errors.ts'
 import type { SshConnection } from './connection.ts'
 import { type LoginShell, probeLoginShell } from './login-shell.ts'
 import type { SshSettings, SshTarget } from './settings.ts'
+import { nativeCrypto } from './ssh2-library.ts'
 
 /** Who asks for a channel, and by which settings. */
 export interface PoolCall {
@@ -81,6 +82,8 @@ interface Group {
   readonly lanes: Promise<unknown>[]
 }
 
+const NATIVE = { node: process.versions.node, remedy: 'docs/guides/ssh.md, "Speed"' }
+
 /** Channels kept free on each connection for ending what runs there: 8 + 2 is OpenSSH's default for MaxSessions. */
 const SPARE_CHANNELS = 2
 /** Extra connections to one target at once; OpenSSH begins to drop unauthenticated ones at 10 (MaxStartups). */
@@ -97,6 +100,7 @@ export function createSshPool(
   parts: PoolParts = { connect: connectSsh },
 ): SshPool {
   const { clock, log } = context
+  if (nativeCrypto === 'unsafe') log.warn('the native cryptography of ssh2 is not used: with this Node it would crash', NATIVE)
   const groups = new Map<string, Group>()
   const keys = new WeakMap<SshTarget | SshSettings, string>()
   const byConnection = new WeakMap<SshConnection, Entry>()
@@ -341,7 +345,7 @@ export function createSshPool(
         connecting: all.reduce((sum, group) => sum + group.connecting, 0),
         channels: all.reduce((sum, group) => sum + group.entries.reduce((n, entry) => n + entry.channels, 0), 0),
         waiting: all.reduce((sum, group) => sum + group.waiters.length, 0),
-        native_crypto: nativeCrypto(),
+        native_crypto: nativeCrypto === 'used',
       }
     },
     async close() {
