@@ -39,6 +39,8 @@ export interface GlobalOptions {
   readonly place: InstancePlace
   readonly json: boolean
   readonly quiet: boolean
+  /** Of the commands that serve: over HTTP rather than on standard input and output. */
+  readonly listens?: true
 }
 
 /** What a command line asks for, taken apart and not yet done. */

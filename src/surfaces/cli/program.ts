@@ -191,6 +191,12 @@ function addOwnCommands(program: Command, { rest, found }: ProgramParts): void {
   own(program, 'mcp', 'Serve MCP on standard input and output', (command) =>
     found({ kind: 'mcp', globals: globalsOf(command) }),
   )
+  own(
+    program,
+    'up',
+    'Serve the instance over HTTP, and to the commands of this user, until it is told to end',
+    (command) => found({ kind: 'mcp', globals: { ...globalsOf(command), listens: true } }),
+  )
 }
 
 const CONFIG_COMMANDS = [

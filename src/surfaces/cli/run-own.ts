@@ -74,8 +74,10 @@ function showReport({ globals, out }: Session, { files, problems }: ConfigReport
   return first === undefined ? EXIT.ok : ERROR_TABLE[first.code].exit
 }
 
-/** Serves MCP until the client is gone or the process is told to end. */
-export async function runMcp({ app, globals, io, out, version, interrupt }: Session): Promise<number> {
+/** Serves until the client is gone or the process is told to end: MCP on standard input and output, or HTTP. */
+export async function runMcp(session: Session): Promise<number> {
+  const { app, globals, io, out, version, interrupt } = session
+  if (globals.listens) return runUp(session)
   const { serveMcp } = await import('../mcp/stdio.ts')
   await serveMcp({
     registry: app.registry,
@@ -85,6 +87,25 @@ export async function runMcp({ app, globals, io, out, version, interrupt }: Sess
     stdin: io.stdin,
     stdout: io.stdout as NodeJS.WriteStream,
     onError: (error) => out.note(`mcp: ${plainLine(error.message)}`),
+    stop: interrupt,
+  })
+  return EXIT.ok
+}
+
+/** Serves the instance over HTTP and its socket until the process is told to end. */
+async function runUp({ app, globals, out, version, interrupt }: Session): Promise<number> {
+  const { httpSettingsOf, serveUp } = await import('../http/up.ts')
+  await serveUp({
+    instances: app.instances,
+    options: { ...globals.place, doing: 'up' },
+    settings: httpSettingsOf(await app.config.show(globals.place)),
+    version,
+    onListening({ url, socket, tokenFile, exposed }) {
+      out.note(`listening on ${url} and ${plainLine(socket)}`)
+      out.note(`the token is in ${plainLine(tokenFile)}`)
+      if (exposed) out.complain('warning: other machines can reach this address; nothing is encrypted on the way')
+    },
+    onStopping: () => out.note('stopping: what runs is ended and journaled; once more leaves without waiting'),
     stop: interrupt,
   })
   return EXIT.ok
