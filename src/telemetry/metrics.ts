@@ -220,6 +220,7 @@ export function observeSsh(
       collect() {
         const value = stats()?.[stat]
         if (typeof value === 'number') this.set(value)
+        else this.remove()
       },
     })
   pool('ssh_connection_pool_active', 'Connections with a command on them.', 'busy')

@@ -112,7 +112,7 @@ describe('API-01: the OpenAPI document is true', () => {
       (copy) => delete (at(copy, '/v1/runs', 'get', 'responses') as Record<string, unknown>)['400'],
       (copy) => {
         const answer = at(copy, '/v1/workers', 'get', 'responses', '200', 'content', 'application/json')
-        Object.assign(answer, { schema: { type: 'object', properties: { workers: { type: 'string' } } } })
+        Object.assign(answer as object, { schema: { type: 'object', properties: { workers: { type: 'string' } } } })
       },
       (copy) => {
         const refusal = at(copy, '/v1/runs/{run_id}', 'get', 'responses', '404', 'content', 'application/problem+json')

@@ -101,9 +101,9 @@ async function runUp({ app, globals, out, version, interrupt }: Session): Promis
     settings: httpSettingsOf(await app.config.show(globals.place)),
     version,
     onListening({ url, socket, tokenFile, exposed }) {
+      if (exposed) out.complain('warning: other machines can reach this address; nothing is encrypted on the way')
       out.note(`listening on ${url} and ${plainLine(socket)}`)
       out.note(`the token is in ${plainLine(tokenFile)}`)
-      if (exposed) out.complain('warning: other machines can reach this address; nothing is encrypted on the way')
     },
     onStopping: () => out.note('stopping: what runs is ended and journaled; once more leaves without waiting'),
     stop: interrupt,

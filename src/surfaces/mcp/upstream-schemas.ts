@@ -3,7 +3,7 @@ import { RUN_STATUSES } from '../../core/result.ts'
 
 /** Shapes of the profile `upstream`: the original's fields under its names, beside them what ours adds. */
 
-export const MAX_TIMEOUT_SECONDS = 86_400
+const MAX_TIMEOUT_SECONDS = 86_400
 const status = z.enum(RUN_STATUSES)
 const workerId = z.string().min(1).max(200).describe('id that worker_spawn gave')
 const workerIds = z.array(workerId).max(1_000)
