@@ -2,11 +2,10 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { openSqliteStore } from '../src/store/sqlite.ts'
 import { type Area, type BenchOptions, interleavingOf } from './harness/area.ts'
 import { commitsOf } from './harness/commits.ts'
 import { withFolder } from './harness/folder.ts'
-import { journalOf, makeInstanceFolder, TARGET } from './harness/instance-folder.ts'
+import { journalOf, journalPragmas, makeInstanceFolder, TARGET } from './harness/instance-folder.ts'
 import { interleave } from './harness/interleave.ts'
 import { packageVersion } from './harness/machine.ts'
 import { type McpServerUnderTest, startMcpServer } from './harness/mcp-client.ts'
@@ -30,6 +29,7 @@ interface Sides {
   readonly probe: McpServerUnderTest
   readonly probeJournal: string
   readonly sqlite: Side<BareSqlite>
+  readonly folder: string
 }
 
 const clientSettings = () => ({
@@ -84,7 +84,8 @@ async function journaled(options: BenchOptions, sides: Sides): Promise<readonly 
   const { probe, sqlite, probeJournal } = sides
   const commits = await commitsPerCall(sides)
   if (commits !== 2) throw new Error(`a journaled call makes ${commits} commits; the peer makes 2`)
-  await sqlite.call('copyLast', { path: probeJournal })
+  const path = join(sides.folder, 'peer.db')
+  await sqlite.call('open', { path, like: probeJournal, pragmas: await journalPragmas(sides.folder) })
   const values = await interleave(
     {
       ours: async () => (await probe.load(calls, 'probe_touch', TOUCH)).p50,
@@ -109,14 +110,6 @@ async function journaled(options: BenchOptions, sides: Sides): Promise<readonly 
   ]
 }
 
-/** The settings of its connection that a journal reports. */
-async function journalPragmas(folder: string): Promise<Readonly<Record<string, string | number>>> {
-  const store = await openSqliteStore({ path: join(folder, 'pragmas.db') })
-  const { pragmas } = await store.facts()
-  await store.close()
-  return pragmas
-}
-
 async function startSides(folder: string, options: BenchOptions): Promise<Sides> {
   const [own, probed] = [join(folder, 'own'), join(folder, 'probe')]
   mkdirSync(own)
@@ -133,6 +126,7 @@ async function startSides(folder: string, options: BenchOptions): Promise<Sides>
     probe: await startMcpServer([node, ...profiling, PROBE_SERVER, probed]),
     probeJournal: journalOf(probed),
     sqlite,
+    folder,
   }
 }
 
@@ -145,9 +139,7 @@ export const mcp: Area = {
       const sides = await startSides(folder, options)
       const { ours, bare, probe, sqlite } = sides
       try {
-        const first = await unjournaled(options, sides)
-        await sqlite.call('open', { path: join(folder, 'peer.db'), pragmas: await journalPragmas(folder) })
-        return [first, ...(await journaled(options, sides))]
+        return [await unjournaled(options, sides), ...(await journaled(options, sides))]
       } finally {
         await Promise.all([ours.close(), bare.close(), probe.close(), sqlite.end()])
       }

@@ -2,12 +2,13 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { nativeCrypto } from '../src/workers/ssh/ssh2-library.ts'
 import { type Area, type BenchOptions, interleavingOf } from './harness/area.ts'
 import { withFolder } from './harness/folder.ts'
-import { journalOf, makeInstanceFolder, sshTargetOf } from './harness/instance-folder.ts'
+import { journalOf, journalPragmas, makeInstanceFolder, sshTargetOf } from './harness/instance-folder.ts'
 import { interleave, ratePerSecond } from './harness/interleave.ts'
 import type { LoadResult } from './harness/load.ts'
-import { hasNativeCiphers, machineFacts, packageVersion } from './harness/machine.ts'
+import { machineFacts, packageVersion } from './harness/machine.ts'
 import { type Row, toRow } from './harness/row.ts'
 import { type Side, startSide } from './harness/side.ts'
 import { type BenchSshd, CIPHER, serverMissing, startServer } from './harness/sshd.ts'
@@ -17,12 +18,18 @@ import type { CommandLoad, RawSsh2 } from './peers/raw-ssh2.ts'
 import type { InstanceSide } from './sides/instance.ts'
 
 const COMMAND = { command: 'echo x', expected: 'x\n' }
+const RAW = { name: 'raw ssh2', version: packageVersion('ssh2') }
+const DURABLE = { name: 'raw ssh2 and two bare commits', version: `${RAW.version}, SQLite ${process.versions.sqlite}` }
 
 interface Sides {
   readonly ours: Side<InstanceSide>
   readonly peer: Side<RawSsh2>
   readonly sshd: BenchSshd
   readonly folder: string
+  /** Folder of the instance. */
+  readonly instance: string
+  /** Settings of its connection that our journal reports. */
+  readonly pragmas: Readonly<Record<string, string | number>>
   /** Commands that ours has run, for the comparison with its journal. */
   ran: number
 }
@@ -33,8 +40,8 @@ async function runOurs(sides: Sides, count: number, concurrency: number) {
   return sides.ours.call('load', { ...COMMAND, count, concurrency })
 }
 
-/** Batches in a row without another connection after which none is expected any more. */
-const STEADY = 5
+/** The default of the setting; our pool opens no connection while there is room on those it has. */
+const CHANNELS_PER_CONNECTION = 8
 
 /**
  * Lets our pool open what it wants for so many commands at once, and gives the peer as many connections. From then on
@@ -42,12 +49,10 @@ const STEADY = 5
  */
 async function sameConnections(sides: Sides, concurrency: number): Promise<number> {
   let connections = 0
-  for (let steady = 0; steady < STEADY; steady++) {
+  do {
     await runOurs(sides, 4 * concurrency, concurrency)
-    const now = await sides.ours.call('connections', undefined)
-    if (now !== connections) steady = 0
-    connections = now
-  }
+    connections = await sides.ours.call('connections', undefined)
+  } while (connections * CHANNELS_PER_CONNECTION < concurrency)
   const { host, port, user, identityFile } = sides.sshd
   await sides.peer.call('open', { host, port, user, identityFile, cipher: CIPHER, count: connections })
   return connections
@@ -58,14 +63,15 @@ async function assertSameStill({ ours }: Sides, connections: number): Promise<vo
   if (now !== connections) throw new Error(`our side had ${connections} connections and now has ${now}`)
 }
 
-function settingsOf({ sshd }: Sides, connections: number, load: Partial<CommandLoad>) {
-  const native = hasNativeCiphers()
+function settingsOf({ sshd, pragmas }: Sides, connections: number, load: Partial<CommandLoad>) {
+  const native = nativeCrypto === 'used'
   return {
     ...load,
     connections,
+    channels_per_connection: CHANNELS_PER_CONNECTION,
     native,
     ...sshd.settings,
-    journal: 'SQLite, WAL, synchronous=FULL',
+    journal: { store: 'SQLite', ...pragmas },
     policy: 'agent-safe',
   }
 }
@@ -85,28 +91,32 @@ const cpuTimes = (rounds: Turns) => rounds.map((turns) => median(turns.map(({ cp
 async function throughput(options: BenchOptions, sides: Sides, concurrency: number): Promise<readonly Row[]> {
   const connections = await sameConnections(sides, concurrency)
   const count = options.quick ? 100 : 300
-  const values = await interleave<'ours' | 'peer', Turn>(
+  const load = { ...COMMAND, count, concurrency }
+  const values = await interleave<'ours' | 'peer' | 'durable', Turn>(
     {
       ours: () => runOurs(sides, count, concurrency),
-      peer: () => sides.peer.call('load', { ...COMMAND, count, concurrency }),
+      peer: () => sides.peer.call('load', load),
+      durable: () => sides.peer.call('durable', load),
     },
     interleavingOf(options, `${concurrency} at once`, 3),
   )
   await assertSameStill(sides, connections)
   const settings = settingsOf(sides, connections, { command: COMMAND.command, concurrency, count })
-  const peer = { name: 'raw ssh2', version: packageVersion('ssh2') }
+  const rate = {
+    name: `ssh.execute.rate.${concurrency}`,
+    title: `commands per second, ${concurrency} at once, through the whole path, beside raw ssh2`,
+    unit: 'commands/s',
+    better: 'higher',
+    ours: rates(values.ours, count),
+    settings,
+  } as const
   return [
     toRow(
-      {
-        name: `ssh.execute.rate.${concurrency}`,
-        title: `commands per second, ${concurrency} at once, through the whole path, beside raw ssh2`,
-        unit: 'commands/s',
-        better: 'higher',
-        ours: rates(values.ours, count),
-        peer: { ...peer, values: rates(values.peer, count) },
-        goal: { of: 'ratio', is: '>=', limit: 0.8 },
-        settings,
-      },
+      { ...rate, peer: { ...RAW, values: rates(values.peer, count) }, goal: { of: 'ratio', is: '>=', limit: 0.8 } },
+      options,
+    ),
+    toRow(
+      { ...rate, name: `${rate.name}.durable`, peer: { ...DURABLE, values: rates(values.durable, count) } },
       options,
     ),
     toRow(
@@ -116,7 +126,7 @@ async function throughput(options: BenchOptions, sides: Sides, concurrency: numb
         unit: 'ms',
         better: 'lower',
         ours: cpuTimes(values.ours),
-        peer: { ...peer, values: cpuTimes(values.peer) },
+        peer: { ...RAW, values: cpuTimes(values.peer) },
         settings,
       },
       options,
@@ -157,30 +167,32 @@ async function besideOpenssh(options: BenchOptions, sides: Sides, concurrency: n
   )
 }
 
-async function latency(options: BenchOptions, sides: Sides): Promise<Row> {
+async function latency(options: BenchOptions, sides: Sides): Promise<readonly Row[]> {
   const connections = await sameConnections(sides, 1)
   const count = options.quick ? 30 : 50
+  const load = { ...COMMAND, count, concurrency: 1 }
   const values = await interleave(
     {
       ours: async () => (await runOurs(sides, count, 1)).p50,
-      peer: async () => (await sides.peer.call('load', { ...COMMAND, count, concurrency: 1 })).p50,
+      peer: async () => (await sides.peer.call('load', load)).p50,
+      durable: async () => (await sides.peer.call('durable', load)).p50,
     },
     interleavingOf(options, 'one at a time', 5),
   )
   await assertSameStill(sides, connections)
-  return toRow(
-    {
-      name: 'ssh.execute.p50.1',
-      title: 'latency (p50) of one command after the other through the whole path, beside raw ssh2',
-      unit: 'ms',
-      better: 'lower',
-      ours: values.ours.map(median),
-      peer: { name: 'raw ssh2', version: packageVersion('ssh2'), values: values.peer.map(median) },
-      goal: { of: 'difference', is: '<=', limit: 1 },
-      settings: settingsOf(sides, connections, { command: COMMAND.command, concurrency: 1, count }),
-    },
-    options,
-  )
+  const row = {
+    name: 'ssh.execute.p50.1',
+    title: 'latency (p50) of one command after the other through the whole path, beside raw ssh2',
+    unit: 'ms',
+    better: 'lower',
+    ours: values.ours.map(median),
+    settings: settingsOf(sides, connections, { command: COMMAND.command, concurrency: 1, count }),
+  } as const
+  const goal = { of: 'difference', is: '<=', limit: 1 } as const
+  return [
+    toRow({ ...row, peer: { ...RAW, values: values.peer.map(median) }, goal }, options),
+    toRow({ ...row, name: `${row.name}.durable`, peer: { ...DURABLE, values: values.durable.map(median) } }, options),
+  ]
 }
 
 /** Every command that was answered must be in the journal: otherwise it was not the whole path that was measured. */
@@ -191,13 +203,21 @@ function checkJournal(instance: string, ran: number): void {
   if (row?.n !== ran) throw new Error(`${ran} commands were answered, and ${row?.n} are in the journal as completed`)
 }
 
+/** Gives the peer the least journal there can be, with the bytes of a command of ours. */
+async function giveJournal(sides: Sides): Promise<void> {
+  await runOurs(sides, 1, 1)
+  const { folder, instance, pragmas } = sides
+  await sides.peer.call('openJournal', { path: join(folder, 'peer.db'), like: journalOf(instance), pragmas })
+}
+
 async function measureAll(options: BenchOptions, sides: Sides): Promise<readonly Row[]> {
+  await giveJournal(sides)
   // From few connections to many: the pool closes none for minutes.
   const single = await latency(options, sides)
   const ten = await throughput(options, sides, 10)
   const openssh = await besideOpenssh(options, sides, 10)
   const fifty = await throughput(options, sides, 50)
-  return [single, ...ten, openssh, ...fifty]
+  return [...single, ...ten, openssh, ...fifty]
 }
 
 export const ssh: Area = {
@@ -209,10 +229,13 @@ export const ssh: Area = {
       const sshd = await startServer()
       const instance = join(folder, 'instance')
       mkdirSync(instance)
-      makeInstanceFolder(instance, { target: { ssh: sshTargetOf(sshd) } })
+      makeInstanceFolder(instance, {
+        settings: { ssh: { max_channels_per_connection: CHANNELS_PER_CONNECTION } },
+        target: { ssh: sshTargetOf(sshd) },
+      })
       const ours = await startSide<InstanceSide>(new URL('./sides/instance.ts', import.meta.url), options)
       const peer = await startSide<RawSsh2>(new URL('./peers/raw-ssh2.ts', import.meta.url))
-      const sides: Sides = { ours, peer, sshd, folder, ran: 0 }
+      const sides: Sides = { ours, peer, sshd, folder, instance, pragmas: await journalPragmas(folder), ran: 0 }
       try {
         await ours.call('open', { folder: instance })
         const rows = await measureAll(options, sides)

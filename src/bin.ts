@@ -1,21 +1,38 @@
 import { readFile } from 'node:fs/promises'
+import type { Composition } from './app.ts'
 import type { CliApp } from './surfaces/cli/commands.ts'
 
 /** The same place from `src` and from `dist`. */
 const manifest = new URL('../package.json', import.meta.url)
 const { version } = JSON.parse(await readFile(manifest, 'utf8')) as { version: string }
 
-/** Loaded when a command line is there to be parsed. */
+/**
+ * The declarations, which every command line is parsed by. The program behind them is loaded by the first command that
+ * uses it: help does not, and an MCP server does not until it is called.
+ */
 async function loadApp(): Promise<CliApp> {
-  const { createInstances, production } = await import('./app.ts')
-  const { createConfigCalls } = await import('./app/config-calls.ts')
-  const { createDoctor } = await import('./app/doctor.ts')
-  const composition = production()
+  const { createRegistry } = await import('./core/registry.ts')
+  const { workers } = await import('./workers/index.ts')
+  const registry = createRegistry(workers)
+
+  const compose = async (): Promise<Composition> => ({ ...(await import('./app.ts')).production(), registry })
+  const instances = async () => (await import('./app.ts')).createInstances(await compose())
+  const config = async () => (await import('./app/config-calls.ts')).createConfigCalls(await compose())
+  const doctor = async () => (await import('./app/doctor.ts')).createDoctor(await compose())
   return {
-    registry: composition.registry,
-    instances: createInstances(composition),
-    doctor: createDoctor(composition),
-    config: createConfigCalls(composition),
+    registry,
+    instances: {
+      open: async (options) => (await instances()).open(options),
+      use: async (options) => (await instances()).use(options),
+      read: async (options) => (await instances()).read(options),
+    },
+    doctor: async (place) => (await doctor())(place),
+    config: {
+      validate: async (place) => (await config()).validate(place),
+      explain: async (place, key) => (await config()).explain(place, key),
+      show: async (place) => (await config()).show(place),
+      schema: async () => (await config()).schema(),
+    },
   }
 }
 

@@ -1,6 +1,7 @@
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
+import { openSqliteStore } from '../../src/store/sqlite.ts'
 import type { BenchSshd } from './sshd.ts'
 
 const STARTER_POLICY = join(import.meta.dirname, '../../policies/agent-safe.yaml')
@@ -39,4 +40,12 @@ export function sshTargetOf({ host, port, user, identityFile, knownHostsFile }: 
 /** Where the journal of such a folder lies. */
 export function journalOf(folder: string): string {
   return join(folder, 'journal', 'journal.db')
+}
+
+/** The settings of its connection that our journal reports of itself; a journal is made in that folder to ask it. */
+export async function journalPragmas(folder: string): Promise<Readonly<Record<string, string | number>>> {
+  const store = await openSqliteStore({ path: join(folder, 'pragmas.db') })
+  const { pragmas } = await store.facts()
+  await store.close()
+  return pragmas
 }

@@ -1,10 +1,8 @@
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { arch, availableParallelism, cpus, loadavg, release, tmpdir, totalmem } from 'node:os'
 import { join, sep } from 'node:path'
-
-const require = createRequire(import.meta.url)
+import { type NativeCrypto, nativeCrypto } from '../../src/workers/ssh/ssh2-library.ts'
 
 /** What the numbers depend on, beside the programs that were measured. */
 export interface Machine {
@@ -17,8 +15,10 @@ export interface Machine {
   readonly sqlite: string
   /** Client and server as they name themselves; null where there is none. */
   readonly openssh: { readonly client: string | null; readonly server: string | null }
-  /** Whether ssh2 uses its native ciphers, on both sides; without them it is about half as fast. */
+  /** Whether ssh2 uses its native ciphers, on both sides; without them it takes about twice the processor time. */
   readonly native: boolean
+  /** Why it does not: `missing` (not built), or `unsafe` (built in a way that crashes this Node, and kept out). */
+  readonly native_crypto: NativeCrypto
   /** The file system of the folder for temporary files, where all journals lie. A tmpfs syncs nothing. */
   readonly tmp_fs: string
   /** Load average over one minute at the beginning: what else went on. */
@@ -55,11 +55,6 @@ export function packageVersion(name: string): string {
   return String(JSON.parse(readFileSync(manifest, 'utf8')).version)
 }
 
-/** Whether ssh2's own addon loaded in this Node; every side runs the same Node. */
-export function hasNativeCiphers(): boolean {
-  return require('ssh2/lib/protocol/crypto.js').bindingAvailable === true
-}
-
 export function machineFacts(): Machine {
   return {
     node: process.version,
@@ -70,7 +65,8 @@ export function machineFacts(): Machine {
     openssl: process.versions.openssl ?? 'unknown',
     sqlite: process.versions.sqlite ?? 'unknown',
     openssh: { client: firstLine('ssh', ['-V']), server: firstLine('/usr/sbin/sshd', ['-V']) },
-    native: hasNativeCiphers(),
+    native: nativeCrypto === 'used',
+    native_crypto: nativeCrypto,
     tmp_fs: fileSystemOf(tmpdir()),
     load_before: loadNow(),
   }

@@ -1,12 +1,16 @@
 /**
  * The peer of `ssh.execute`: ssh2 by itself, the way its own documentation uses it, over sockets without delay. It
- * collects what a command prints and its exit code, and does nothing else: no limits, no deadline, no journal.
+ * collects what a command prints and its exit code, and does nothing else: no limits, no deadline, no journal. `durable`
+ * adds the least journal there can be, a commit before each command and one after it.
  */
 import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
-import ssh2, { type Client } from 'ssh2'
+import type { Client } from 'ssh2'
+// The library as our worker loads it: with the native ciphers where it dares to use them, so that both sides do.
+import { ssh2 } from '../../src/workers/ssh/ssh2-library.ts'
 import { closedLoop, type LoadResult } from '../harness/load.ts'
 import { serveSide } from '../harness/side.ts'
+import { type BareJournal, type BareJournalOptions, openBareJournal, type RowId } from './bare-journal.ts'
 
 export interface RawSsh2Options {
   readonly host: string
@@ -30,6 +34,7 @@ interface Connection {
 }
 
 const connections: Connection[] = []
+let journal: BareJournal | undefined
 
 function open({ host, port, user, identityFile, cipher }: RawSsh2Options): Promise<Client> {
   return new Promise((resolve, reject) => {
@@ -94,13 +99,30 @@ const methods = {
   async open({ count, ...options }: RawSsh2Options & { count: number }): Promise<void> {
     while (connections.length < count) connections.push({ client: await open(options), channels: 0 })
   },
+  async openJournal(options: BareJournalOptions): Promise<void> {
+    journal = openBareJournal(options)
+  },
   load(load: CommandLoad): Promise<LoadResult> {
     return closedLoop(load, () => runOne(load))
+  },
+  durable(load: CommandLoad): Promise<LoadResult> {
+    if (journal === undefined) throw new Error('it has no journal yet')
+    const kept = journal
+    const rows = kept.beginRows(load.count)
+    return closedLoop(load, async (index) => {
+      let id: RowId = 0
+      kept.transaction(() => {
+        id = kept.beginRun(rows[index] ?? [])
+      })
+      await runOne(load)
+      kept.transaction(() => kept.finishRun(id))
+    })
   },
 }
 
 export type RawSsh2 = typeof methods
 
 serveSide(methods, async () => {
+  journal?.close()
   for (const { client } of connections) client.end()
 })

@@ -151,27 +151,26 @@ function pointAt(link, target) {
  */
 function provideNode(paths, say) {
   const binary = realpathSync(process.execPath)
+  const pinned = readJson(paths.manifest)?.devDependencies?.node
   // A Node of our own from an earlier bootstrap is no reason to stay at its version.
   const isOurs = binary.startsWith(paths.nodeCache + sep)
   if (majorOf(process.version) >= requiredMajor && !isOurs) {
-    const home = dirname(dirname(binary))
-    return { binary, version: process.versions.node, home: hasHeaders(home) ? home : headersFromNpm(paths, say) }
+    return { binary, version: process.versions.node, home: headersFor(paths, binary, pinned, say) }
   }
-  const pinned = readJson(paths.manifest)?.devDependencies?.node
   if (typeof pinned !== 'string') throw new Error('package.json pins no devDependency "node"')
   const home = installNodePackage(paths, pinned, say)
   return { binary: join(home, 'bin/node'), version: pinned, home }
 }
 
-/** @param {string} home */
-function hasHeaders(home) {
-  return existsSync(join(home, 'include/node/node_api.h'))
-}
-
-/** A distribution's Node often comes without headers. @param {Paths} paths @param {Say} say */
-function headersFromNpm(paths, say) {
+/**
+ * Headers to build addons with. Those of the pinned Node serve every Node of its major version, and are the ones that
+ * are known to be good: addons built with the headers of 24.19 and later crash ssh2 (docs/guides/ssh.md, "Speed").
+ * @param {Paths} paths @param {string} binary @param {unknown} pinned @param {Say} say
+ */
+function headersFor(paths, binary, pinned, say) {
+  if (typeof pinned !== 'string' || majorOf(pinned) !== majorOf(process.version)) return dirname(dirname(binary))
   try {
-    return installNodePackage(paths, process.versions.node, say)
+    return installNodePackage(paths, pinned, say)
   } catch (error) {
     say(String(error))
     return undefined
@@ -186,6 +185,11 @@ function headersFromNpm(paths, say) {
 function linkNode(paths, binary) {
   pointAt(paths.nodePackageBinary, binary)
   pointAt(paths.nodeLink, paths.nodePackageBinary)
+}
+
+/** What an addon was built with: the version of the Node package, or the folder. @param {string} home */
+function headersOf(home) {
+  return readJson(join(home, 'package.json'))?.version ?? home
 }
 
 /** Whether ssh2's addon loads in the given Node. @param {Paths} paths @param {string} binary */
@@ -203,7 +207,10 @@ function addonLoads(paths, binary) {
  */
 function buildAddons(paths, node, say) {
   if (!existsSync(join(paths.modules, 'ssh2'))) return false
-  if (addonLoads(paths, node.binary)) return true
+  const stamp = join(paths.modules, 'ssh2', '.built-with')
+  const headers = node.home ?? node.version
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === headersOf(headers) && addonLoads(paths, node.binary))
+    return true
   say(`building ssh2's native addons for Node ${node.version} (about half a minute)`)
   const env = {
     ...process.env,
@@ -218,6 +225,7 @@ function buildAddons(paths, node, say) {
   const output = openSync(log, 'w')
   npm(paths, ['rebuild', '--ignore-scripts=false', '--foreground-scripts', 'ssh2', 'cpu-features'], env, output)
   closeSync(output)
+  writeFileSync(stamp, headersOf(headers))
   if (addonLoads(paths, node.binary)) return true
   say(`the addons did not build (they need a C++ compiler, make and python3; see ${relative(paths.root, log)})`)
   return false

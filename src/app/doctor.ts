@@ -50,10 +50,15 @@ async function instanceFindings(composition: Composition, setting: InstanceSetti
 }
 
 async function cryptoFinding(): Promise<Finding> {
-  const { nativeCrypto } = await import('../workers/ssh/connect.ts')
-  if (nativeCrypto()) return { check: 'ssh crypto', level: 'ok', message: 'native' }
-  const fix = 'With a C++ compiler and Python at hand: `npm rebuild ssh2 cpu-features`.'
-  return { check: 'ssh crypto', level: 'warn', message: 'JavaScript only, which is slower', fix }
+  const check = 'ssh crypto'
+  const { nativeCrypto } = await import('../workers/ssh/ssh2-library.ts')
+  if (nativeCrypto === 'used') return { check, level: 'ok', message: 'native' }
+  if (nativeCrypto === 'missing') {
+    const fix = 'With a C++ compiler and Python at hand: `npm rebuild ssh2 cpu-features`.'
+    return { check, level: 'warn', message: 'JavaScript only, which is slower: the native addon is not built', fix }
+  }
+  const fix = 'docs/guides/ssh.md, "Speed", says how to build it so that it is safe.'
+  return { check, level: 'warn', message: 'JavaScript only, which is slower: the native addon would crash', fix }
 }
 
 async function folderFinding(folder: string): Promise<Finding> {

@@ -12,6 +12,13 @@ export interface WorkerConnection {
   close(): Promise<void>
 }
 
+export interface PingTarget<S = unknown, T = unknown> {
+  readonly name: string
+  readonly address: T
+  /** The worker's settings with the target's overrides. */
+  readonly settings: S
+}
+
 export interface PingResult {
   readonly healthy: boolean
   readonly message: string
@@ -68,7 +75,7 @@ export interface WorkerSpec<
   /** Made on first use, once per instance of the worker. Import drivers in here, not at the top of the file. */
   connect(context: WorkerContext<z.output<S>>): Promise<C>
   /** Looks whether a target answers, without changing anything. */
-  ping?(connection: C, target: string, address: z.output<T>, signal: AbortSignal): Promise<PingResult>
+  ping?(connection: C, target: PingTarget<z.output<S>, z.output<T>>, signal: AbortSignal): Promise<PingResult>
   readonly slos: readonly Slo[]
   readonly recovery: RecoveryTable
   /** Core ports it provides, each made from the connection. */

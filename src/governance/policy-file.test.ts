@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import { MhvError } from '../core/errors.ts'
 import { NO_POLICY } from './policy.ts'
-import { loadPolicy, parsePolicy } from './policy-file.ts'
+import { loadPolicy, parsePolicy, policySchema } from './policy-file.ts'
 
 const rule = (fields: string) => `version: 1\nname: x\nrules:\n  - id: a\n    decision: allow\n    ${fields}\n`
 
@@ -54,6 +54,15 @@ suite('policy file', () => {
       assert.throws(() => parsePolicy('p.yaml', text), { code: 'MHV_POLICY_INVALID', message })
     })
   }
+
+  test('the examples of the guide are policies', async () => {
+    const guide = await readFile(join(import.meta.dirname, '../../docs/guides/policy.md'), 'utf8')
+    const [first = '', rule = ''] = [...guide.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, block]) => block)
+    assert.equal(parsePolicy('first', first).rules.length, 3)
+    assert.equal(parsePolicy('more', first + rule).rules.length, 4)
+    for (const field of Object.keys(policySchema.shape.rules.element.shape))
+      assert.ok(guide.includes(`\`${field}\``), field)
+  })
 
   test('whatever the text is, there is a policy or a refusal of the table', () => {
     const words = fc.constantFrom(

@@ -147,7 +147,8 @@ function attend(live: LiveRun, { signal, onProgress }: RunToBegin['request']): (
 async function attachTo(parts: RuntimeParts, told: RunRecord): Promise<LiveRun> {
   const live = parts.live.get(told.run_id)
   if (live !== undefined) return live
-  return endedRun(isFinal(told.status) ? told : ((await parts.store.getRun(told.run_id)) ?? told))
+  const now = isFinal(told.status) ? told : ((await parts.store.getRun(told.run_id)) ?? told)
+  return parts.live.get(told.run_id) ?? endedRun(now)
 }
 
 /** A run that is not live. Without an end in the journal it stays as it is until the next start finds it. */

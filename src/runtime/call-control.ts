@@ -1,8 +1,11 @@
-import type { Principal, Tier } from '../core/context.ts'
-import { mhvError } from '../core/errors.ts'
-import { didYouMean } from '../core/suggest.ts'
-import { CONTROL_CALLS, type ControlCall, type ControlParts, findRun } from './control.ts'
-import { authorise } from './steps/authorise.ts'
+import type { Principal } from '../core/context.ts'
+import { mhvError, toMhvError } from '../core/errors.ts'
+import { didYouMean, quoted } from '../core/suggest.ts'
+import type { PolicyQuestion } from '../governance/policy.ts'
+import { redactError } from '../governance/redaction.ts'
+import type { RunRecord } from '../store/store.ts'
+import { CONTROL_CALLS, type ControlCall, type ControlParts, lookUpRun } from './control.ts'
+import { authoriseCall } from './steps/authorise.ts'
 import { parseWith } from './steps/parse.ts'
 
 export interface ControlRequest {
@@ -17,37 +20,52 @@ export function controlCall(name: string): ControlCall {
   const call = CONTROL_CALLS.find((each) => each.name === name)
   if (call !== undefined) return call
   const names = CONTROL_CALLS.map((each) => each.name)
-  throw mhvError('MHV_OPERATION_UNKNOWN', `there is no call "${name}"${didYouMean(name, names)}`)
+  throw mhvError('MHV_OPERATION_UNKNOWN', `there is no call ${quoted(name)}${didYouMean(name, names)}`)
 }
 
-/** The only way to a control call: parse, authorise, run, redact. */
+/** The only way to a control call: parse, authorise, run, redact. Rejects with an error of the table, redacted too. */
 export async function callControl(parts: ControlParts, request: ControlRequest): Promise<Record<string, unknown>> {
-  const call = controlCall(request.name)
-  const input = parseWith(call.input, request.input ?? {}) as Record<string, unknown>
-  await authoriseControl(parts, call, input, request.principal)
-  const signal = request.signal ?? new AbortController().signal
-  return parts.redactor.deep(await call.run(parts, input, request.principal, signal))
+  try {
+    const call = controlCall(request.name)
+    const input = parseWith(call.input, request.input ?? {}) as Record<string, unknown>
+    await authoriseControl(parts, call, input, request.principal)
+    if (call.needsRuntime && parts.runtime === null) {
+      throw mhvError('MHV_INSTANCE_LOCKED', `${call.name} needs the process that holds the instance`)
+    }
+    const signal = request.signal ?? new AbortController().signal
+    return parts.redactor.deep(await call.run(parts, input, request.principal, signal))
+  } catch (error) {
+    throw redactError(parts.redactor, toMhvError(error))
+  }
 }
 
+/**
+ * Whoever was allowed to start a run may see it and stop it. The run of somebody else is asked for as what the call
+ * does on the target of that run, so that a rule about the target counts here too.
+ */
 async function authoriseControl(
   parts: ControlParts,
   call: ControlCall,
   input: Record<string, unknown>,
   principal: Principal,
 ): Promise<void> {
-  const audit = { policy: parts.policy, store: parts.runtime === null ? null : parts.store, clock: parts.clock }
-  const question = { principal, worker: 'control', operation: call.name, effect: call.effect, target: null }
-  if (call.effect === 'read') {
-    await authorise(audit, question)
-    return
-  }
-  const run = await findRun(parts, String(input.run_id))
-  // Whoever was allowed to start a run may stop it; the run of somebody else is a write on its target.
-  if (run.principal === principal.id) return
-  const target = run.target === null ? null : { name: run.target, tier: tierOf(run.tier), tags: [] }
-  await authorise(audit, { ...question, worker: run.worker, target })
+  const run = typeof input.run_id === 'string' ? await lookUpRun(parts, input.run_id) : null
+  if (run?.principal === principal.id) return
+  await authoriseCall(parts, {
+    principal,
+    worker: run?.worker ?? 'control',
+    operation: call.name,
+    effect: call.effect,
+    target: run === null ? null : targetOf(parts, run),
+  })
 }
 
-function tierOf(tier: string | null): Tier {
-  return tier === 'dev' || tier === 'staging' ? tier : 'prod'
+/** As the inventory has it now; a target that is no longer there has the tier that it had, and no tags. */
+function targetOf({ environment }: ControlParts, { target, worker, tier }: RunRecord): PolicyQuestion['target'] {
+  if (target === null) return null
+  try {
+    return environment.resolveTarget(target, worker).target
+  } catch {
+    return { name: target, tier: tier === 'dev' || tier === 'staging' ? tier : 'prod', tags: [] }
+  }
 }

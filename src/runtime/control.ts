@@ -5,6 +5,7 @@ import { mhvError } from '../core/errors.ts'
 import type { Effect } from '../core/operation.ts'
 import type { Registry } from '../core/registry.ts'
 import { anyResultSchema, isFinal, RUN_STATUSES, type WorkerResult } from '../core/result.ts'
+import { quoted } from '../core/suggest.ts'
 import type { Policy } from '../governance/policy.ts'
 import type { Redactor } from '../governance/redaction.ts'
 import type { RunRecord, Store } from '../store/store.ts'
@@ -171,8 +172,9 @@ const runOutput = control({
   argument: 'run_id',
   example: { run_id: EXAMPLE_RUN, cursor: 0 },
   async run(parts, { run_id, cursor, max_bytes, encoding }) {
-    // The status is read first: what ended before cannot gain output after.
-    const finished = isFinal((await findRun(parts, run_id)).status)
+    // The status is read first: what ended before cannot gain output after. A live run may have its end in the journal
+    // and the last of its output still on the way there.
+    const finished = parts.live.get(run_id) === undefined && isFinal((await findRun(parts, run_id)).status)
     const chunks = await parts.store.getOutput(run_id, cursor, max_bytes)
     const next_cursor = chunks.at(-1)?.seq ?? cursor
     return {
@@ -203,22 +205,27 @@ const runCancel = control({
     const before = await findRun(parts, run_id)
     const live = parts.live.get(run_id)
     if (live !== undefined) {
-      await parts.store.appendAudit({
-        at: parts.clock.now(),
-        principal: principal.id,
-        action: 'run_cancel',
-        target: before.target,
-        decision: 'allow',
-        rule: null,
-        run_id,
-        details: reason === undefined ? {} : { reason },
-      })
       live.abort(mhvError('MHV_RUN_CANCELLED', `the run was cancelled by ${principal.id}`))
+      await auditCancel(parts, before, principal, reason)
     }
     const record = live === undefined ? before : await waitForRun(parts, run_id, MAX_WAIT_SECONDS, signal)
     return { run: toResult(record), ended: isFinal(record.status) }
   },
 })
+
+/** A journal without room must not keep anybody from stopping a run, so it is stopped first. */
+async function auditCancel(parts: ControlParts, run: RunRecord, principal: Principal, reason?: string): Promise<void> {
+  await parts.store.appendAudit({
+    at: parts.clock.now(),
+    principal: principal.id,
+    action: 'run_cancel',
+    target: run.target,
+    decision: 'allow',
+    rule: null,
+    run_id: run.run_id,
+    details: reason === undefined ? {} : { reason: parts.redactor.text(reason) },
+  })
+}
 
 const runList = control({
   name: 'run_list',
@@ -288,7 +295,7 @@ const workerHealthCall = control({
   output: workerHealthSchema,
   argument: 'worker',
   example: { worker: 'ssh' },
-  run: (parts, input, _principal, signal) => workerHealth(parts, input, signal),
+  run: (parts, input, principal, signal) => workerHealth(parts, input, principal, signal),
 })
 
 /** Every control call, in the order in which they are shown. */
@@ -302,9 +309,16 @@ export const CONTROL_CALLS = [
   workerHealthCall,
 ] as unknown as readonly ControlCall[]
 
-/** The run of an id. Throws MHV_RUN_UNKNOWN. */
+/** The run of an id, as it stands in this process, else as the journal has it. */
+export async function lookUpRun(
+  parts: Pick<ControlParts, 'store' | 'live'>,
+  run_id: string,
+): Promise<RunRecord | null> {
+  return parts.live.get(run_id)?.record() ?? (await parts.store.getRun(run_id))
+}
+
 export async function findRun(parts: Pick<ControlParts, 'store' | 'live'>, run_id: string): Promise<RunRecord> {
-  const record = parts.live.get(run_id)?.record() ?? (await parts.store.getRun(run_id))
-  if (record === null) throw mhvError('MHV_RUN_UNKNOWN', `there is no run ${JSON.stringify(run_id).slice(0, 100)}`)
+  const record = await lookUpRun(parts, run_id)
+  if (record === null) throw mhvError('MHV_RUN_UNKNOWN', `there is no run ${quoted(run_id)}`)
   return record
 }

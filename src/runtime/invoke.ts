@@ -52,7 +52,7 @@ export function createInvoker(parts: RuntimeParts): Invoker {
       await endAll(parts, withinMs)
       // Ends that could not be journaled by now are found at the next start.
       givingUp.abort(mhvError('MHV_SHUTTING_DOWN', 'Mahavishnu is stopping'))
-      for (const run of parts.live.all()) parts.live.remove(run.run_id)
+      for (const run of parts.live.all()) parts.live.remove(run.run_id, run)
     },
   }
 }

@@ -23,7 +23,8 @@ export interface LiveRun {
 /** The runs of this process that have not ended, by id. While there are any, the process does not end by itself. */
 export interface LiveRuns {
   add(run: LiveRun): void
-  remove(run_id: string): void
+  /** Takes away this run; one that was opened again under the same id meanwhile stays. */
+  remove(run_id: string, run: LiveRun): void
   get(run_id: string): LiveRun | undefined
   all(): readonly LiveRun[]
 }
@@ -41,8 +42,8 @@ export function createLiveRuns(): LiveRuns {
       // Deadlines and waits must come, also where an operation waits for something that keeps no process alive.
       keepAlive ??= setInterval(() => undefined, KEEP_ALIVE_MS)
     },
-    remove(run_id) {
-      runs.delete(run_id)
+    remove(run_id, run) {
+      if (runs.get(run_id) === run) runs.delete(run_id)
       if (runs.size > 0) return
       clearInterval(keepAlive)
       keepAlive = undefined

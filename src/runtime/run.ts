@@ -37,7 +37,8 @@ export function createRun(parts: RuntimeParts, { call, place, journal, givingUp 
   const deadline = createDeadline(parts.clock, deadlineAt)
   const ended = Promise.withResolvers<RunRecord>()
   const output = outputOf(parts, journal)
-  const { live, progress } = liveRun(parts, journal, deadline, ended.promise)
+  let decided = false
+  const { live, progress } = liveRun(parts, journal, { deadline, done: ended.promise, decided: () => decided })
   // Here already, so that whoever closes the instance waits for it, and a duplicate finds it.
   parts.live.add(live)
 
@@ -66,6 +67,7 @@ export function createRun(parts: RuntimeParts, { call, place, journal, givingUp 
 
   async function toEnd(outcome: AttemptOutcome): Promise<RunRecord> {
     const end = endOf(parts, call, outcome, deadline.signal)
+    decided = true
     journal.note(finishedEvent(end))
     return journal.finish(end, output.flush, givingUp)
   }
@@ -73,7 +75,7 @@ export function createRun(parts: RuntimeParts, { call, place, journal, givingUp 
   function over(record: RunRecord): void {
     deadline.clear()
     place.release()
-    parts.live.remove(live.run_id)
+    parts.live.remove(live.run_id, live)
     ended.resolve(record)
   }
 
@@ -82,7 +84,7 @@ export function createRun(parts: RuntimeParts, { call, place, journal, givingUp 
     if (live.run_id !== run_id) {
       // A run that is opened again keeps the id that it had.
       parts.live.add(live)
-      parts.live.remove(run_id)
+      parts.live.remove(run_id, live)
     }
     parts.metrics.accepted(call.operation.worker.name)
     void outcome
@@ -92,8 +94,12 @@ export function createRun(parts: RuntimeParts, { call, place, journal, givingUp 
         return journal.record()
       })
       .then((record) => {
-        measure(parts, record, accepted_at)
-        over(record)
+        try {
+          measure(parts, record, accepted_at)
+        } finally {
+          // Whatever becomes of the numbers, the slot is given back.
+          over(record)
+        }
       })
   }
 
@@ -104,7 +110,7 @@ export function createRun(parts: RuntimeParts, { call, place, journal, givingUp 
     drop() {
       deadline.clear()
       place.release()
-      parts.live.remove(run_id)
+      parts.live.remove(run_id, live)
       ended.resolve(journal.record())
     },
   }
@@ -122,15 +128,21 @@ function outputOf(parts: RuntimeParts, journal: RunJournal): RunOutput {
   })
 }
 
-function liveRun(parts: RuntimeParts, journal: RunJournal, deadline: Deadline, done: Promise<RunRecord>) {
+interface RunToWatch {
+  readonly deadline: Deadline
+  readonly done: Promise<RunRecord>
+  /** Whether it is known how it ended; from then on it is only written down. */
+  readonly decided: () => boolean
+}
+
+function liveRun(parts: RuntimeParts, journal: RunJournal, { deadline, done, decided }: RunToWatch) {
   const listeners = new Set<(progress: Progress) => void>()
   let interested = 0
 
   function abort(reason: MhvError): void {
-    if (!deadline.signal.aborted) {
-      const data = { error_code: reason.code, reason: parts.redactor.text(reason.message) }
-      journal.note({ type: 'cancel_requested', at: parts.clock.now(), data })
-    }
+    if (deadline.signal.aborted || decided()) return
+    const data = { error_code: reason.code, reason: parts.redactor.text(reason.message) }
+    journal.note({ type: 'cancel_requested', at: parts.clock.now(), data })
     deadline.abort(reason)
   }
 

@@ -1,9 +1,12 @@
 import { z } from 'zod'
-import { mhvError } from '../core/errors.ts'
+import type { Principal } from '../core/context.ts'
+import { mhvError, toMhvError } from '../core/errors.ts'
 import { EFFECTS } from '../core/operation.ts'
-import type { AnyWorker } from '../core/worker.ts'
+import type { AnyWorker, WorkerConnection } from '../core/worker.ts'
+import { createDeadline } from '../resilience/deadline.ts'
 import type { ControlParts } from './control.ts'
 import type { RuntimeParts } from './runtime.ts'
+import { authorise } from './steps/authorise.ts'
 
 export const workerListSchema = z.object({
   workers: z.array(
@@ -55,11 +58,12 @@ export const workerHealthSchema = z.object({
 export async function workerHealth(
   parts: ControlParts,
   input: { readonly worker?: string | undefined; readonly ping?: string | undefined },
+  principal: Principal,
   signal: AbortSignal,
 ): Promise<z.output<typeof workerHealthSchema>> {
   const runtime = runtimeOf(parts)
   const chosen = input.worker === undefined ? parts.registry.workers : [parts.registry.worker(input.worker)]
-  const ping = input.ping === undefined ? null : await pingTarget(runtime, chosen, input.ping, signal)
+  const ping = input.ping === undefined ? null : await pingTarget(runtime, chosen, input.ping, principal, signal)
   return { workers: await Promise.all(chosen.map((worker) => healthOf(runtime, worker))), ping }
 }
 
@@ -76,18 +80,68 @@ async function healthOf(runtime: RuntimeParts, { name }: AnyWorker) {
       .open()
       .filter((breaker) => breaker.name.startsWith(prefix))
       .map((breaker) => ({ target: breaker.name.slice(prefix.length), state: breaker.state })),
-    connection: { ...connection?.stats() },
+    connection: statsOf(runtime, name, connection),
   }
 }
 
-async function pingTarget(runtime: RuntimeParts, workers: readonly AnyWorker[], target: string, signal: AbortSignal) {
+/** A worker that cannot tell about itself is the last that should keep its health from being shown. */
+function statsOf({ log }: RuntimeParts, worker: string, connection: WorkerConnection | undefined) {
+  try {
+    return { ...connection?.stats() }
+  } catch (error) {
+    log.error('a worker could not tell about itself', { worker, error })
+    return { error: toMhvError(error).message }
+  }
+}
+
+/** How long a look at a target may take, in milliseconds. */
+const PING_MS = 15_000
+
+async function pingTarget(
+  runtime: RuntimeParts,
+  workers: readonly AnyWorker[],
+  target: string,
+  principal: Principal,
+  signal: AbortSignal,
+) {
   const worker = workers.find((each) => runtime.environment.targetNames(each.name).includes(target)) ?? workers[0]
   if (worker?.ping === undefined) throw mhvError('MHV_WORKER_UNKNOWN', 'no worker here can look at a target')
-  const resolved = runtime.environment.resolveTarget(target, worker.name)
-  const { connection } = await runtime.instances.get(worker)
-  const answer = await worker.ping(connection, target, resolved.target.address, signal)
-  const message = runtime.redactor.text(answer.message)
-  return { target, worker: worker.name, healthy: answer.healthy, message }
+  const { target: resolved, settings } = runtime.environment.resolveTarget(target, worker.name)
+  const looked = { name: target, address: resolved.address, settings }
+  const question = {
+    principal,
+    worker: worker.name,
+    operation: 'worker_health',
+    effect: 'read',
+    target: resolved,
+  } as const
+  await authorise(runtime, question)
+  const deadline = createDeadline(runtime.clock, runtime.clock.now() + PING_MS)
+  const ended = AbortSignal.any([signal, deadline.signal])
+  try {
+    const { healthy, message } = await untilAborted(ended, async () => {
+      const { connection } = await runtime.instances.get(worker)
+      return worker.ping?.(connection, looked, ended) ?? { healthy: false, message: 'no answer' }
+    })
+    return { target, worker: worker.name, healthy, message }
+  } catch (error) {
+    signal.throwIfAborted()
+    // That it does not answer is the answer.
+    return { target, worker: worker.name, healthy: false, message: toMhvError(error).message }
+  } finally {
+    deadline.clear()
+  }
+}
+
+function untilAborted<T>(signal: AbortSignal, act: () => Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason)
+    if (signal.aborted) onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    act()
+      .finally(() => signal.removeEventListener('abort', onAbort))
+      .then(resolve, reject)
+  })
 }
 
 function runtimeOf(parts: ControlParts): RuntimeParts {

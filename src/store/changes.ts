@@ -73,7 +73,7 @@ function createRun(sql: Statements, change: ChangeOf<'createRun'>): Answers['cre
   const kind = claim === null ? 'created' : decideClaim(held, { digest: claim[4] }, now)
   if (kind === 'created' || held === undefined || claim === null) {
     insertRun(sql, run, events, claim)
-    return ['created', null, 0]
+    return 'created'
   }
   if (kind === 'reopened') return [kind, reopenRun(sql, held, claim, run, events), held.attempts]
   return [kind, first(sql.runRow, held.id) ?? [], 0]

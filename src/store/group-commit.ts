@@ -4,7 +4,7 @@ import { createChanges } from './changes.ts'
 import { journalError } from './journal-errors.ts'
 import type { Answer, Change, Refusal } from './protocol.ts'
 
-/** Most changes of one transaction; bounds how long the first of them waits for the last. */
+/** With so many changes a transaction takes no further list; bounds how long the first of them waits for the last. */
 const MAX_GROUP = 1024
 
 export type Reply = Answer | Refusal

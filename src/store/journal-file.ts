@@ -18,15 +18,17 @@ export async function createFile(path: string): Promise<void> {
     await (await open(path, 'ax', 0o600)).close()
   } catch (error) {
     if (systemCode(error) !== 'EEXIST') throw folderError(error, path)
+    await requireFile(path)
   }
 }
 
-/** @throws MHV_INSTANCE_INVALID where there is no journal */
+/** @throws MHV_INSTANCE_INVALID where there is no journal, or something that is no file */
 export async function requireFile(path: string): Promise<void> {
-  try {
-    await stat(path)
-  } catch (error) {
+  const found = await stat(path).catch((error: unknown) => {
     if (systemCode(error) !== 'ENOENT') throw folderError(error, path)
+  })
+  if (found?.isFile() === false) throw folderError(new Error('it is not a file'), path)
+  if (found === undefined) {
     throw mhvError('MHV_INSTANCE_INVALID', `there is no journal ${path}: nothing was run in this instance folder yet`, {
       remedy: 'Check --folder and MAHAVISHNU_HOME, or run something first.',
       details: { path },

@@ -19,6 +19,7 @@ import {
   decideClaim,
   keptUntil,
   pageSize,
+  rowLimit,
   runExists,
   storeClosed,
   unknownRun,
@@ -240,9 +241,12 @@ export function createMemoryStore(clock: Clock = systemClock): Store {
       ),
     unfinishedRuns: () => call(() => records(memory).filter((run) => !isFinal(run.status))),
     getEvents: (run_id, after, limit) =>
-      call(() => (memory.runs.get(run_id)?.events ?? []).filter((event) => event.seq > after).slice(0, limit)),
+      call(() =>
+        (memory.runs.get(run_id)?.events ?? []).filter((event) => event.seq > after).slice(0, rowLimit(limit)),
+      ),
     getOutput: (run_id, after, maxBytes) => call(() => readOutput(memory, run_id, after, maxBytes)),
-    listAudit: ({ after = 0, limit }) => call(() => memory.audit.filter((entry) => entry.seq > after).slice(0, limit)),
+    listAudit: ({ after = 0, limit }) =>
+      call(() => memory.audit.filter((entry) => entry.seq > after).slice(0, rowLimit(limit))),
     stateGet: (worker, key) => call(() => decodeStored(memory.state.get(encodeText(worker))?.get(encodeText(key)))),
     stateSet: (worker, key, value) => call(() => setState(memory, worker, key, value)),
     stateDelete: (worker, key) => call(() => void memory.state.get(encodeText(worker))?.delete(encodeText(key))),

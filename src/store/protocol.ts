@@ -36,8 +36,8 @@ export type ChangeOf<Op extends ChangeOp> = Extract<Change, readonly [Op, ...unk
 
 /** What the writer answers, by change. A row lacks what the client has sent itself. */
 export interface Answers {
-  /** No row for `created`; HEAD_COLUMNS for `reopened`; RUN_COLUMNS for the others. */
-  createRun: readonly [kind: CreateOutcome['kind'], run: Row | null, attempts_before: number]
+  /** HEAD_COLUMNS for `reopened`, RUN_COLUMNS for the others. */
+  createRun: 'created' | readonly [kind: CreateOutcome['kind'], run: Row, attempts_before: number]
   /** HEAD_COLUMNS. */
   changeRun: Row | null
   appendEvents: null
@@ -81,8 +81,6 @@ export interface ThreadReady {
 
 export interface WriterData {
   readonly path: string
-  /** See turn-signal.ts. */
-  readonly signal: SharedArrayBuffer
   readonly pragmas: Pragmas
 }
 

@@ -22,62 +22,62 @@ export interface Sql {
 }
 
 interface Condition {
-  /** Group of conditions that one index serves. */
-  readonly by: string
+  /** The index that serves it. */
+  readonly index?: string
   readonly text: string
   readonly value?: SqlValue
 }
 
-/** Statuses as literals: only then does SQLite see that the partial index by status has them all. */
+/**
+ * Nearly all runs are `completed`, and no index has them: looking for those, walking the runs is as fast. SQLite takes
+ * the index of the others only where the query says that it means no completed ones.
+ */
 function statusCondition(status: RunQuery['status']): Condition[] {
   if (status === undefined) return []
-  const known = RUN_STATUSES.filter((one) => status.includes(one)).map((one) => `'${one}'`)
-  // Nearly all runs are `completed`: looking for those, walking the runs is faster than any index.
-  return [{ by: status.includes('completed') ? 'none' : 'status', text: `status IN (${known.join(', ')})` }]
+  const text = `status IN (${RUN_STATUSES.filter((one) => status.includes(one)).map((one) => `'${one}'`)})`
+  if (status.length === 0 || status.includes('completed')) return [{ text }]
+  return [{ index: 'runs_by_status', text: `status <> 'completed' AND ${text}` }]
 }
 
-function conditions({ since, until, ...query }: RunQuery): Condition[] {
+function conditions({ since, until, before, ...query }: RunQuery): Condition[] {
   const found: Condition[] = []
   for (const column of INDEXED) {
     const value = query[column]
-    if (value !== undefined) found.push({ by: column, text: `${column} = ?`, value })
+    if (value !== undefined) found.push({ index: `runs_by_${column}`, text: `${column} = ?`, value })
   }
   found.push(...statusCondition(query.status))
-  if (since !== undefined) found.push({ by: 'time', text: 'accepted_at >= ?', value: since })
-  if (until !== undefined) found.push({ by: 'time', text: 'accepted_at < ?', value: until })
+  if (since !== undefined) found.push({ index: 'runs_by_time', text: 'accepted_at >= ?', value: since })
+  if (until !== undefined) found.push({ index: 'runs_by_time', text: 'accepted_at < ?', value: until })
+  if (before !== undefined) found.push({ text: 'run_id < ?', value: before })
   return found
 }
 
 /**
- * A page of runs. The first condition that has an index leads; the others carry a `+`, which keeps SQLite from
- * choosing theirs. The page is found in the index alone, and only its rows are read.
+ * A page of runs. The first condition that has an index decides which one is used, since SQLite, without statistics,
+ * would rather walk all runs. The page is found in the index, and only its own rows are read.
  */
 export function runsQuery(query: RunQuery): Sql {
   const found = conditions(query)
-  const lead = found.find((condition) => condition.by !== 'none')?.by
-  const where = found.map((condition) => (condition.by === lead ? condition.text : `+${condition.text}`))
-  const values = found.flatMap((condition) => (condition.value === undefined ? [] : [condition.value]))
-  if (query.before !== undefined) {
-    where.push('run_id < ?')
-    values.push(query.before)
-  }
-  const filter = where.length === 0 ? '' : `WHERE ${where.join(' AND ')}`
-  const ids = `SELECT id FROM runs ${filter} ORDER BY run_id DESC LIMIT ?`
+  const index = found.find((condition) => condition.index !== undefined)?.index
+  const hint = index === undefined ? '' : `INDEXED BY ${index}`
+  const filter = found.length === 0 ? '' : `WHERE ${found.map(({ text }) => text).join(' AND ')}`
+  const ids = `SELECT id FROM runs ${hint} ${filter} ORDER BY run_id DESC LIMIT ?`
   return {
     text: `SELECT ${COLUMNS} FROM runs WHERE id IN (${ids}) ORDER BY run_id DESC`,
-    values: [...values, pageSize(query.limit)],
+    values: [...found.flatMap(({ value }) => (value === undefined ? [] : [value])), pageSize(query.limit)],
   }
 }
+
+/** Runs in no final status, oldest first. */
+export const UNFINISHED = `SELECT ${COLUMNS} FROM runs INDEXED BY runs_by_status
+  WHERE status <> 'completed' AND status IN ('pending', 'running') ORDER BY run_id`
 
 const RUN_NUMBER = '(SELECT id FROM runs WHERE run_id = ?)'
 
 function prepareQueries(db: DatabaseSync) {
   return {
     getRun: prepareRows(db, `SELECT ${COLUMNS} FROM runs WHERE run_id = ?`),
-    unfinishedRuns: prepareRows(
-      db,
-      `SELECT ${COLUMNS} FROM runs WHERE status IN ('pending', 'running') ORDER BY run_id`,
-    ),
+    unfinishedRuns: prepareRows(db, UNFINISHED),
     getEvents: prepareRows(
       db,
       `SELECT seq, type, at, data FROM events WHERE run = ${RUN_NUMBER} AND seq > ? ORDER BY seq LIMIT ?`,

@@ -1,4 +1,3 @@
-import { entryPoint } from '../core/entry-point.ts'
 import { fromWire, type MhvError } from '../core/errors.ts'
 import { createFifo } from './fifo.ts'
 import { isRefusal, type Query, type QueryAnswer, type ReaderData, type Refusal, type ToReader } from './protocol.ts'
@@ -18,11 +17,11 @@ interface Asked {
 }
 
 /** Starts the reading thread; `died` is called when it ends by itself, after everything asked has been refused. */
-export async function startReader(data: ReaderData, died: () => void): Promise<Reader> {
+export async function startReader(entry: URL, data: ReaderData, died: () => void): Promise<Reader> {
   const asked = createFifo<Asked>()
   let dead: MhvError | undefined
 
-  const thread = await startThread<ToReader>(entryPoint(import.meta.url, './sqlite-reader'), data, {
+  const thread = await startThread<ToReader>(entry, data, {
     message(message) {
       const call = asked.shift()
       if (asked.size() === 0) thread.hold(false)

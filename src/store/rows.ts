@@ -121,7 +121,9 @@ export function encodeEnd(end: RunEnd | undefined): Row {
 
 /** Values of RUN_COLUMNS. */
 export function encodeRun(run: NewRun): Row {
-  return [...encodeFacts(run.facts), run.status, optionalInteger(run.started_at), ...encodeEnd(run.end)]
+  const row = encodeFacts(run.facts)
+  row.push(run.status, optionalInteger(run.started_at), ...encodeEnd(run.end))
+  return row
 }
 
 /** Type, time and JSON of each event, one after the other: three values per event. */
@@ -157,24 +159,19 @@ function numberAt(row: Row, index: number): number {
   return row[index] as number
 }
 
-/** The value of a JSON text; null for no text. */
+/** The value of a JSON text; null for no text. Throws MHV_JOURNAL_CORRUPT: what was written was JSON. */
 export function decodeJson(text: SqlValue | undefined): unknown {
-  return typeof text === 'string' ? JSON.parse(text) : null
+  if (typeof text !== 'string') return null
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    // Not the parser's own words: they quote what is there.
+    throw mhvError('MHV_JOURNAL_CORRUPT', 'a row of the journal is damaged', { cause: error })
+  }
 }
 
 function jsonAt(row: Row, index: number): unknown {
   return decodeJson(row[index])
-}
-
-/** The same, parsed when it is first asked for: most records are passed on without anybody looking at it. */
-function lazyJsonAt(row: Row, index: number): () => unknown {
-  let value: unknown
-  let parsed = false
-  return () => {
-    if (!parsed) value = jsonAt(row, index)
-    parsed = true
-    return value
-  }
 }
 
 const STATUS_AT = FACT_COLUMNS.length
@@ -183,14 +180,11 @@ const FINISHED_AT = RUN_COLUMNS.length - 1
 
 function decodeEnd(row: Row): RunEnd | null {
   if (row[FINISHED_AT] === null) return null
-  const data = lazyJsonAt(row, END_AT + 2)
   return {
     status: row[STATUS_AT] as FinalStatus,
     effect_certainty: row[END_AT] as EffectCertainty,
     output: row[END_AT + 1] as string | null,
-    get data() {
-      return data()
-    },
+    data: jsonAt(row, END_AT + 2),
     error: row[END_AT + 3] as string | null,
     error_code: row[END_AT + 4] as ErrorCode | null,
     error_details: jsonAt(row, END_AT + 5) as RunEnd['error_details'],
@@ -200,9 +194,8 @@ function decodeEnd(row: Row): RunEnd | null {
   }
 }
 
-/** The record of a row of RUN_COLUMNS, which may not be changed afterwards. */
+/** The record of a row of RUN_COLUMNS. */
 export function decodeRun(row: Row): RunRecord {
-  const input = lazyJsonAt(row, 11)
   return {
     run_id: textAt(row, 0),
     worker: textAt(row, 1),
@@ -215,9 +208,7 @@ export function decodeRun(row: Row): RunRecord {
     effect: row[8] as Effect,
     priority: row[9] as Priority,
     reason: row[10] as string | null,
-    get input() {
-      return input()
-    },
+    input: jsonAt(row, 11),
     accepted_at: numberAt(row, 12),
     deadline: numberAt(row, 13),
     status: row[STATUS_AT] as RunStatus,

@@ -80,9 +80,14 @@ export function decideChange(state: RunState | undefined, run_id: string, from: 
   return true
 }
 
-/** Rows of a page: whole, from 0 to 1,000. */
+/** A number of rows: whole and not negative; none for what is no number. */
+export function rowLimit(limit: number): number {
+  return Math.min(Math.max(Math.floor(limit) || 0, 0), Number.MAX_SAFE_INTEGER)
+}
+
+/** Runs of a page: at most 1,000. */
 export function pageSize(limit: number): number {
-  return Math.min(Math.max(Math.floor(limit) || 0, 0), MAX_PAGE)
+  return Math.min(rowLimit(limit), MAX_PAGE)
 }
 
 export function unknownRun(run_id: string): MhvError {

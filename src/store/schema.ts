@@ -15,6 +15,8 @@ export interface Pragmas {
   readonly foreign_keys: number
   /** Pages in the write-ahead log after which a commit moves them into the file. */
   readonly wal_autocheckpoint: number
+  /** Bytes that the write-ahead log keeps on the disk after it was moved into the file. */
+  readonly journal_size_limit: number
   /** Milliseconds that a thread waits for another process. */
   readonly busy_timeout: number
 }

@@ -4,7 +4,6 @@ import { createGroupCommit } from './group-commit.ts'
 import { openingError } from './journal-errors.ts'
 import type { Change, ToWriter, WriterData } from './protocol.ts'
 import { assertPragmas, migrate, readFormat } from './schema.ts'
-import { createPatience } from './turn-signal.ts'
 
 /**
  * The thread that owns the journal's one writing connection. It takes lists of changes, commits whatever has arrived
@@ -25,9 +24,8 @@ function open({ path, pragmas }: WriterData) {
   }
 }
 
-function serve(port: MessagePort, db: DatabaseSync, { path, signal }: WriterData): void {
+function serve(port: MessagePort, db: DatabaseSync, { path }: WriterData): void {
   const commit = createGroupCommit(db, path)
-  const patience = createPatience(signal)
   let closing = false
 
   function accept(message: ToWriter | undefined): readonly Change[] | undefined {
@@ -37,9 +35,8 @@ function serve(port: MessagePort, db: DatabaseSync, { path, signal }: WriterData
 
   port.on('message', (message: ToWriter) => {
     let first: ToWriter | undefined = message
-    patience.begin()
     const replies = commit(() => {
-      const next = first ?? patience.take<ToWriter>(() => receiveMessageOnPort(port)?.message)
+      const next = first ?? receiveMessageOnPort(port)?.message
       first = undefined
       return accept(next)
     })

@@ -16,7 +16,7 @@ import { bytesOnDisk, createFile, requireFile } from './journal-file.ts'
 import type { Query, QueryAnswer } from './protocol.ts'
 import { type Reader, startReader } from './reader.ts'
 import { decodeAudit, decodeChunk, decodeEvent, decodeJson, decodeRun, encodeText, type Row } from './rows.ts'
-import { checkChange, checkNewRun, KEYS_AT_ONCE, storeClosed } from './rules.ts'
+import { checkChange, checkNewRun, KEYS_AT_ONCE, rowLimit, storeClosed } from './rules.ts'
 import type { Pragmas } from './schema.ts'
 import { type CreateOutcome, JOURNAL_FORMAT, type NewRun, type RunChange, type RunRecord, type Store } from './store.ts'
 import { WRITER_LIMITS, type WriterLimits } from './write-queue.ts'
@@ -37,6 +37,7 @@ export interface SqliteOptions {
 export interface SqliteInternals {
   readonly pragmas?: Partial<Pragmas>
   readonly writerEntry?: URL
+  readonly readerEntry?: URL
 }
 
 const DEFAULT_BUSY_TIMEOUT_MS = 5000
@@ -44,12 +45,16 @@ const DEFAULT_BUSY_TIMEOUT_MS = 5000
 /** 4 MB of log. Two to sixteen times as much was not measurably faster, and the log needs that room for good. */
 const WAL_AUTOCHECKPOINT = 1000
 
+/** Bytes. A reader that takes long holds the log up and makes it grow; afterwards it is cut to this size again. */
+const LOG_SIZE_LIMIT = 16 * 1024 * 1024
+
 function pragmasOf(options: SqliteOptions, internals: SqliteInternals): Pragmas {
   return {
     journal_mode: 'wal',
     synchronous: 2,
     foreign_keys: 1,
     wal_autocheckpoint: WAL_AUTOCHECKPOINT,
+    journal_size_limit: LOG_SIZE_LIMIT,
     busy_timeout: options.busyTimeoutMs ?? DEFAULT_BUSY_TIMEOUT_MS,
     ...internals.pragmas,
   }
@@ -67,7 +72,7 @@ interface Connections {
 }
 
 /** The writing thread, and the reading one from the first query on; one that has died is started anew. */
-function connect(options: SqliteOptions, path: string, writer: Writer): Connections {
+function connect(options: SqliteOptions, path: string, writer: Writer, entry: URL): Connections {
   const busyTimeoutMs = options.busyTimeoutMs ?? DEFAULT_BUSY_TIMEOUT_MS
   let reader: Promise<Reader> | undefined
   let closing: Promise<void> | undefined
@@ -77,7 +82,7 @@ function connect(options: SqliteOptions, path: string, writer: Writer): Connecti
   }
   function getReader(): Promise<Reader> {
     if (reader === undefined) {
-      reader = startReader({ path, busyTimeoutMs }, forget)
+      reader = startReader(entry, { path, busyTimeoutMs }, forget)
       reader.catch(forget)
     }
     return reader
@@ -114,13 +119,14 @@ async function createRun({ assertOpen, writer, clock }: Connections, run: NewRun
   assertOpen()
   checkNewRun(run)
   let sent: Row = []
-  const [kind, row, attempts_before] = await writer.send(() => {
+  const answer = await writer.send(() => {
     const encoded = encodeCreate(run, clock.now())
     sent = encoded.change[1]
     return encoded
   })
   // From what was sent, not from what was given: the answer is what a later read will say.
-  if (kind === 'created' || row === null) return { kind, run: decodeRun(sent), attempts_before }
+  if (answer === 'created') return { kind: answer, run: decodeRun(sent), attempts_before: 0 }
+  const [kind, row, attempts_before] = answer
   return { kind, run: decodeRun([...row, ...sent.slice(row.length)]), attempts_before }
 }
 
@@ -189,13 +195,15 @@ function reading({ query }: Connections) {
       return (await query(['unfinishedRuns'])).map(decodeRun)
     },
     async getEvents(run_id, after, limit) {
-      return (await query(['getEvents', encodeText(run_id), after, limit])).map((row) => decodeEvent(run_id, row))
+      return (await query(['getEvents', encodeText(run_id), after, rowLimit(limit)])).map((row) =>
+        decodeEvent(run_id, row),
+      )
     },
     async getOutput(run_id, after, maxBytes) {
       return (await query(['getOutput', encodeText(run_id), after, maxBytes])).map(decodeChunk)
     },
     async listAudit({ after = 0, limit }) {
-      return (await query(['listAudit', after, limit])).map(decodeAudit)
+      return (await query(['listAudit', after, rowLimit(limit)])).map(decodeAudit)
     },
     async stateGet(worker, key) {
       const [row] = await query(['stateGet', encodeText(worker), encodeText(key)])
@@ -237,11 +245,12 @@ export async function openSqliteStore(options: SqliteOptions, internals: SqliteI
   const path = resolve(options.path)
   const readOnly = options.readOnly ?? false
   await (readOnly ? requireFile(path) : createFile(path))
-  const entry = internals.writerEntry ?? entryPoint(import.meta.url, './sqlite-writer')
+  const writerEntry = internals.writerEntry ?? entryPoint(import.meta.url, './sqlite-writer')
+  const readerEntry = internals.readerEntry ?? entryPoint(import.meta.url, './sqlite-reader')
   const limits = { ...WRITER_LIMITS, ...options.writerLimits }
   const data = { path, pragmas: pragmasOf(options, internals) }
-  const writer = readOnly ? refusingWriter(path) : await startWriter(entry, data, limits)
-  const connections = connect(options, path, writer)
+  const writer = readOnly ? refusingWriter(path) : await startWriter(writerEntry, data, limits)
+  const connections = connect(options, path, writer, readerEntry)
   // Whether the journal can be read is to be known now. With a writer, that is known already.
   if (readOnly) await connections.readerPragmas()
   return { ...writing(connections), ...reading(connections), ...maintaining(connections, readOnly) }

@@ -18,13 +18,18 @@ export interface ThreadEvents {
   died(error: MhvError): void
 }
 
+/** A thread takes over the flags of its process; but that of a program given by `--eval` would keep it from starting. */
+function flags(): string[] | undefined {
+  return process.execArgv.some((flag) => flag.startsWith('--input-type')) ? [] : undefined
+}
+
 /**
  * Starts a thread and waits for its first message.
  *
  * @throws the error that its first message refuses with; MHV_JOURNAL_UNAVAILABLE where it sends none
  */
 export async function startThread<M>(entry: URL, data: unknown, events: ThreadEvents): Promise<Thread<M>> {
-  const worker = new Worker(entry, { workerData: data })
+  const worker = new Worker(entry, { workerData: data, execArgv: flags() })
   let cause: unknown
   let ending = false
   worker.on('error', (error) => {

@@ -2,7 +2,6 @@ import { type MhvError, mhvError } from '../core/errors.ts'
 import type { Answers, ChangeOp, Refusal, ToWriter, WriterData } from './protocol.ts'
 import { storeClosed } from './rules.ts'
 import { startThread, type Thread } from './thread.ts'
-import { createTurnSignal, signalTurn } from './turn-signal.ts'
 import { createWriteQueue, type Encoded, type WriterLimits } from './write-queue.ts'
 
 /** Sends changes to the writing thread. */
@@ -17,18 +16,16 @@ export interface Writer {
 }
 
 /** Starts the writing thread, which opens the journal and brings it up to date. */
-export async function startWriter(entry: URL, data: Omit<WriterData, 'signal'>, limits: WriterLimits): Promise<Writer> {
+export async function startWriter(entry: URL, data: WriterData, limits: WriterLimits): Promise<Writer> {
   let gone: MhvError | undefined
-  const signal = createTurnSignal()
   const queue = createWriteQueue(
     {
       post: (changes, transfer) => thread.post(changes, transfer),
-      coming: signalTurn(signal),
       hold: (busy) => thread.hold(busy),
     },
     limits,
   )
-  const thread = await startThread<ToWriter>(entry, { ...data, signal } satisfies WriterData, {
+  const thread = await startThread<ToWriter>(entry, data, {
     message: (replies) => queue.settle(replies as readonly (Answers[ChangeOp] | Refusal)[]),
     died(error) {
       gone = error

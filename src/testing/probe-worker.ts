@@ -137,7 +137,7 @@ export function createProbeWorker(ledger: ProbeLedger = createLedger()) {
     async connect(): Promise<ProbeConnection> {
       return { ledger, stats: () => ({ calls: ledger.calls.length }), close: async () => undefined }
     },
-    async ping(_connection, name) {
+    async ping(_connection, { name }) {
       return { healthy: true, message: `${name} is there` }
     },
     slos: [],

@@ -76,7 +76,10 @@ export function describeClosing(withStore: WithStore): void {
     'commits what has arrived, and refuses what comes later',
     withStore(async (store, _clock, { reopen }) => {
       const calls = Array.from({ length: 20 }, (_, n) => store.createRun(sampleRun(n)))
-      await Promise.all([store.close(), store.close()])
+      const closing = [store.close(), store.close()]
+      await refused(store.createRun(sampleRun(98)), 'MHV_JOURNAL_UNAVAILABLE')
+      await refused(store.getRun(sampleId(1)), 'MHV_JOURNAL_UNAVAILABLE')
+      await Promise.all(closing)
       await Promise.all(calls)
       const later = [
         store.createRun(sampleRun(99)),

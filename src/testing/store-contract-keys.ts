@@ -138,6 +138,16 @@ export function describeKeys(withStore: WithStore): void {
     }),
   )
   it(
+    'is never kept for less time than an earlier call asked for',
+    withStore(async (store, clock) => {
+      await create(store, keyedRun(1, 'k', { status: 'failed', end: sampleEnd('failed') }))
+      const idempotency = { key: 'k', digest: 'd1', expires_at: SAMPLE_START + 10 }
+      assert.equal((await store.createRun(keyedRun(2, 'k', { idempotency }))).kind, 'reopened')
+      await clock.advance(59_999)
+      assert.equal((await store.createRun(keyedRun(3, 'k'))).kind, 'attached')
+    }),
+  )
+  it(
     'is removed when its time has passed, in steps',
     withStore(async (store) => {
       const keys = Array.from({ length: 1_203 }, (_, n) =>

@@ -160,6 +160,9 @@ function describeEvents(withStore: WithStore): void {
       })
       assert.deepEqual(await store.getEvents(sampleId(1), 1, 2), log.slice(1, 3))
       assert.deepEqual(await store.getEvents(sampleId(1), 4, 2), [])
+      assert.deepEqual(await store.getEvents(sampleId(1), 0, 2.9), log.slice(0, 2))
+      assert.deepEqual(await store.getEvents(sampleId(1), 0, Number.POSITIVE_INFINITY), log)
+      assert.deepEqual(await store.getEvents(sampleId(1), 0, -1), [])
       assert.deepEqual(await store.getEvents('nobody', 0, 2), [])
     }),
   )

@@ -13,8 +13,19 @@ const [path = '', first = '0', manner = 'honest'] = process.argv.slice(2)
 const store = await openSqliteStore({ path })
 let next = Number(first)
 
+const pause = new Int32Array(new SharedArrayBuffer(4))
+
 function say(line: string): void {
-  writeSync(1, `${line}\n`)
+  for (;;) {
+    try {
+      writeSync(1, `${line}\n`)
+      return
+    } catch (error) {
+      // The reader is slow, not gone: a line is short enough to be written whole or not at all.
+      if (!(error instanceof Error && 'code' in error && error.code === 'EAGAIN')) throw error
+      Atomics.wait(pause, 0, 0, 5)
+    }
+  }
 }
 
 async function writeRun(n: number): Promise<void> {

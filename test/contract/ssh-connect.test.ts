@@ -31,7 +31,7 @@ before(async () => {
   sshd = await startSshd({ config: ['PasswordAuthentication yes', 'MaxAuthTries 4'] })
   worker = await startWorker({
     secrets: { PASSWORD: 'correct horse', WRONG: 'battery staple', PASSPHRASE: 'opens it' },
-    settings: { connect_timeout: 5 },
+    settings: { connect_timeout: 20 },
   })
   agent = await startSshAgent()
   user = await makeUser({ password: 'correct horse' })
@@ -110,7 +110,9 @@ test('credentials are tried in order and read only when their turn comes', { ski
     await runCommand(operationContext(fresh, later), { command: 'true' })
     assert.deepEqual(fresh.secrets.asked, ['env:PASSWORD'])
     await assert.rejects(
-      runCommand(operationContext(fresh, targetOf(sshd, { identity_files: [], password: 'env:NOT_SET' })), { command: 'true' }),
+      runCommand(operationContext(fresh, targetOf(sshd, { identity_files: [], password: 'env:NOT_SET' })), {
+        command: 'true',
+      }),
       failure('MHV_SECRET_UNRESOLVED'),
     )
   } finally {
@@ -177,7 +179,10 @@ test('a key that cannot be used is named, and nothing of what is in it', { skip 
     })
   }
   await assert.rejects(logIn({ identity_files: [`${sshd.userKey}.pub`] }), invalid(/public key/))
-  await assert.rejects(logIn({ identity_files: [encryptedKey] }), invalid(/encrypted_key is encrypted and needs a passphrase/))
+  await assert.rejects(
+    logIn({ identity_files: [encryptedKey] }),
+    invalid(/encrypted_key is encrypted and needs a passphrase/),
+  )
   await assert.rejects(
     logIn({ identity_files: [encryptedKey], passphrase: 'env:WRONG' }),
     invalid(/does not open with its passphrase/),
@@ -248,7 +253,10 @@ test('a host that never answers at all', { skip }, async () => {
   try {
     await delay(100)
     const started = performance.now()
-    await assert.rejects(logIn({ port }, { connect_timeout: 0.4 }), failure('MHV_SSH_CONNECT_TIMEOUT', /nothing answers there/))
+    await assert.rejects(
+      logIn({ port }, { connect_timeout: 0.4 }),
+      failure('MHV_SSH_CONNECT_TIMEOUT', /nothing answers there/),
+    )
     assert.ok(performance.now() - started < 3_000)
   } finally {
     for (const socket of filling) socket.destroy()
@@ -257,13 +265,16 @@ test('a host that never answers at all', { skip }, async () => {
 })
 
 test('a name that does not exist', { skip }, async () => {
-  await assert.rejects(logIn({ host: 'no-such-host.invalid' }), failure('MHV_SSH_CONNECT_FAILED', /could not be resolved/))
+  await assert.rejects(
+    logIn({ host: 'no-such-host.invalid' }),
+    failure('MHV_SSH_CONNECT_FAILED', /could not be resolved/),
+  )
 })
 
 test('hosts that speak, but no SSH', { skip }, async () => {
   const ways: Record<string, (socket: Socket) => void> = {
     'hangs up at once': (socket) => socket.destroy(),
-    'resets': (socket) => socket.resetAndDestroy(),
+    resets: (socket) => socket.resetAndDestroy(),
     'says goodbye in words': (socket) => socket.end('Exceeded MaxStartups\r\n'),
     'is a web server': (socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n<html>'),
     'sends a line without end': (socket) => {

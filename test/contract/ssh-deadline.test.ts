@@ -8,7 +8,7 @@ import { certaintyOf } from '../../src/core/result.ts'
 import { UNKNOWN_END } from '../../src/workers/ssh/remote-kill.ts'
 import { type CommandParts, judgeEnd, runCommand } from '../../src/workers/ssh/run-command.ts'
 import type { SshSettings } from '../../src/workers/ssh/settings.ts'
-import { carrying, endAll, sessionOf, until } from '../helpers/processes.ts'
+import { carrying, endAll, endRuns, runIdOf, sessionOf, until } from '../helpers/processes.ts'
 import { operationContext, startWorker, type TestRun, type TestWorker, targetOf } from '../helpers/ssh-context.ts'
 import { makeUser } from '../helpers/ssh-user.ts'
 import { type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
@@ -34,13 +34,17 @@ after(async () => {
   if (skip) return
   await worker.close()
   await proxy.close()
-  await endAll(runs.flatMap(carrying))
+  await endRuns(runs)
   await sshd.stop()
 })
 
-function start(options: { through?: TcpProxy; timeoutMs?: number; settings?: Partial<SshSettings>; on?: Sshd } = {}): TestRun {
+function start(
+  options: { through?: TcpProxy; timeoutMs?: number; settings?: Partial<SshSettings>; on?: Sshd } = {},
+): TestRun {
   const alias = { host_key_alias: `[127.0.0.1]:${sshd.port}` }
-  const target = options.through ? targetOf(sshd, { port: options.through.port, ...alias }) : targetOf(options.on ?? sshd)
+  const target = options.through
+    ? targetOf(sshd, { port: options.through.port, ...alias })
+    : targetOf(options.on ?? sshd)
   const run = operationContext(worker, target, options)
   runs.push(run.run_id)
   return run
@@ -50,7 +54,10 @@ interface Left {
   readonly pid: number
   readonly command: string
 }
-type Failed = Error & { code: string; details: { remote: string; left_session: Left[]; still_running: Left[]; pid?: number } }
+type Failed = Error & {
+  code: string
+  details: { remote: string; left_session: Left[]; still_running: Left[]; pid?: number }
+}
 
 /** Runs a command until `ready` holds, lets its deadline come, and returns what was thrown. */
 async function expired(
@@ -106,7 +113,8 @@ async function assertNothingLeft(parts?: CommandParts): Promise<void> {
 }
 
 test('SSH-03: children that ignore TERM, and children of children that nobody waits for, are ended too', { skip }, () =>
-  assertNothingLeft())
+  assertNothingLeft(),
+)
 
 test('SSH-03: negative control: without the second exec, processes are left on the host', { skip }, async () => {
   const withoutKill: CommandParts = { judge: judgeEnd, endSession: async () => UNKNOWN_END }
@@ -151,7 +159,10 @@ test('SSH-03: the connection cut at the deadline: the session is ended over a ne
   await delay(50)
   cut.expire()
   proxy.cut()
-  const lost: Failed = await running.then(() => assert.fail('done'), (thrown: Failed) => thrown)
+  const lost: Failed = await running.then(
+    () => assert.fail('done'),
+    (thrown: Failed) => thrown,
+  )
   assert.equal(lost.code, 'MHV_SSH_COMMAND_TIMEOUT')
   assert.equal(lost.details.remote, 'ended')
   assert.deepEqual(left(cut), [])
@@ -167,7 +178,10 @@ test('SSH-03: a dead link at the deadline: the session is ended over a new conne
     await delay(100)
     dead.stallOpen()
     run.expire()
-    const error: Failed = await running.then(() => assert.fail('done'), (thrown: Failed) => thrown)
+    const error: Failed = await running.then(
+      () => assert.fail('done'),
+      (thrown: Failed) => thrown,
+    )
     assert.equal(error.details.remote, 'ended')
     assert.deepEqual(left(run), [])
   } finally {
@@ -183,7 +197,10 @@ test('SSH-03: an unreachable host: it is said that nothing is known', { skip }, 
   assert.ok(await until(() => run.output.bytes('stdout').length > 0))
   run.expire()
   await gone.close()
-  const error: Failed = await running.then(() => assert.fail('done'), (thrown: Failed) => thrown)
+  const error: Failed = await running.then(
+    () => assert.fail('done'),
+    (thrown: Failed) => thrown,
+  )
   assert.equal(error.code, 'MHV_SSH_COMMAND_TIMEOUT')
   assert.equal(error.details.remote, 'unknown')
   assert.match(error.message, /whether it still runs on the host is unknown \(its shell was process [0-9]+\)/)
@@ -197,7 +214,10 @@ test('SSH-03: a cancelled command is ended in the same way, with the code of the
   running.catch(() => undefined)
   assert.ok(await until(() => left(run).length > 0))
   run.cancel()
-  const error: Failed = await running.then(() => assert.fail('done'), (thrown: Failed) => thrown)
+  const error: Failed = await running.then(
+    () => assert.fail('done'),
+    (thrown: Failed) => thrown,
+  )
   assert.equal(error.code, 'MHV_RUN_CANCELLED')
   assert.match(error.message, /cancelled by user:test; its session on the host was ended/)
   assert.equal(error.details.remote, 'ended')
@@ -220,7 +240,10 @@ test('SSH-03: a shell that has not reported its PID yet is found', { skip }, asy
     assert.ok(await until(() => carrying(`export MAHAVISHNU_RUN_ID='${run.run_id}'`).length > 0))
     await delay(200)
     run.expire()
-    const error: Failed = await running.then(() => assert.fail('done'), (thrown: Failed) => thrown)
+    const error: Failed = await running.then(
+      () => assert.fail('done'),
+      (thrown: Failed) => thrown,
+    )
     assert.equal(error.code, 'MHV_SSH_COMMAND_TIMEOUT')
     assert.deepEqual(carrying(`export MAHAVISHNU_RUN_ID='${run.run_id}'`), [])
   } finally {
@@ -231,18 +254,52 @@ test('SSH-03: a shell that has not reported its PID yet is found', { skip }, asy
 
 test('SSH-03: fifty commands that reach their deadline at once are all ended', { skip }, async () => {
   const all = Array.from({ length: 50 }, () => start())
+  const early: string[] = []
   const running = all.map((run) =>
-    runCommand(run, { command: "trap '' TERM; while :; do sleep 0.2; done" }).then(
+    runCommand(run, { command: "trap '' TERM; echo begun; while :; do sleep 0.2; done" }).then(
       () => assert.fail('done'),
-      (error: Failed) => error,
+      (error: Failed) => {
+        early.push(error.message)
+        return error
+      },
     ),
   )
-  assert.ok(await until(() => all.every((run) => left(run).length > 0), 20_000), JSON.stringify(all.map((run) => left(run).length)))
+  assert.ok(await until(() => all.every((run) => run.output.bytes('stdout').length > 0), 20_000), early.join('\n'))
   for (const run of all) run.expire()
   const errors = await Promise.all(running)
   const ends = errors.map((error) => error.details?.remote)
   assert.deepEqual(new Set(ends), new Set(['ended']), JSON.stringify(ends))
-  assert.deepEqual(all.flatMap(left), [])
+  const ids = new Set(all.map((run) => run.run_id))
+  assert.deepEqual(
+    carrying('MAHAVISHNU_RUN_ID').filter((pid) => ids.has(runIdOf(pid) ?? '')),
+    [],
+  )
+})
+
+test('SSH-03: a deadline between sending the command and the answer of the host', { skip }, async () => {
+  const slow = await startTcpProxy({ port: sshd.port })
+  try {
+    const warm = start({ through: slow })
+    await runCommand(warm, { command: 'true' })
+    slow.delay(60)
+    for (const afterMs of [30, 90, 150, 210, 270]) {
+      const run = start({ through: slow })
+      const running = runCommand(run, { command: 'sleep 300' })
+      running.catch(() => undefined)
+      await delay(afterMs)
+      run.expire()
+      const error: Failed = await running.then(
+        () => assert.fail('done'),
+        (thrown: Failed) => thrown,
+      )
+      assert.equal(error.code, 'MHV_SSH_COMMAND_TIMEOUT')
+      assert.equal(error.details.remote, 'ended', `${afterMs} ms`)
+      assert.deepEqual(left(run), [], `${afterMs} ms`)
+    }
+    assert.ok(await until(() => worker.pool.stats().channels === 0), 'the late channels were closed')
+  } finally {
+    await slow.close()
+  }
 })
 
 test('SSH-03: MaxSessions 1: the session is ended over a connection of its own', { skip }, async () => {

@@ -8,9 +8,17 @@ import type { ExecuteInput } from '../../src/workers/ssh/execute.ts'
 import { pumpOutput } from '../../src/workers/ssh/output-pump.ts'
 import { pingTarget } from '../../src/workers/ssh/ping.ts'
 import { runCommand } from '../../src/workers/ssh/run-command.ts'
+import type { SshTarget } from '../../src/workers/ssh/settings.ts'
 import { createStartScanner, newMarker } from '../../src/workers/ssh/start-report.ts'
 import { until } from '../helpers/processes.ts'
-import { type MemorySink, memorySink, operationContext, startWorker, type TestWorker, targetOf } from '../helpers/ssh-context.ts'
+import {
+  type MemorySink,
+  memorySink,
+  operationContext,
+  startWorker,
+  type TestWorker,
+  targetOf,
+} from '../helpers/ssh-context.ts'
 import { HOSTILE } from '../helpers/ssh-hostile-values.ts'
 import { type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
 
@@ -98,11 +106,14 @@ test('the environment reaches the command and what it starts, beside the id of t
 
 test('a working directory is entered; one that cannot be stops the command before it starts', { skip }, async () => {
   assert.equal((await execute({ command: 'pwd', cwd: '/usr/bin' })).stdout, '/usr/bin\n')
-  await assert.rejects(execute({ command: 'touch /tmp/never', cwd: '/no/such/place' }), (error: Error & { code?: string }) => {
-    assert.equal(error.code, 'MHV_SSH_CWD_FAILED')
-    assert.match(error.message, /No such file/)
-    return true
-  })
+  await assert.rejects(
+    execute({ command: 'touch /tmp/never', cwd: '/no/such/place' }),
+    (error: Error & { code?: string }) => {
+      assert.equal(error.code, 'MHV_SSH_CWD_FAILED')
+      assert.match(error.message, /No such file/)
+      return true
+    },
+  )
 })
 
 test('a variable that the shell keeps for itself stops the command before it starts', { skip }, async () => {
@@ -183,7 +194,9 @@ async function mostHeld(pump: (channel: ClientChannel, sink: MemorySink) => Prom
   return most
 }
 
-test('a slow reader of the output slows the command down instead of filling the memory, on both streams', { skip }, async () => {
+test('a slow reader of the output slows the command down instead of filling the memory, on both streams', {
+  skip,
+}, async () => {
   const scanner = createStartScanner(newMarker())
   const most = await mostHeld((channel, sink) => pumpOutput(channel, sink, scanner).done)
   assert.ok(most < 5_000_000, `${most} bytes`)
@@ -211,12 +224,18 @@ test('output that cannot be kept ends the command on the host', { skip }, async 
     },
   })
   const ctx = operationContext(worker, targetOf(sshd), { sink })
-  await assert.rejects(runCommand(ctx, { command: 'echo a; sleep 300' }), (error: Error & { code?: string; details?: object }) => {
-    assert.equal(error.code, 'MHV_INTERNAL')
-    assert.match(error.message, /disk full/)
-    assert.deepEqual({ ...error.details, pid: 0 }, { output_error: 'MHV_INTERNAL', remote: 'ended', left_session: [], still_running: [], pid: 0 })
-    return true
-  })
+  await assert.rejects(
+    runCommand(ctx, { command: 'echo a; sleep 300' }),
+    (error: Error & { code?: string; details?: object }) => {
+      assert.equal(error.code, 'MHV_INTERNAL')
+      assert.match(error.message, /disk full/)
+      assert.deepEqual(
+        { ...error.details, pid: 0 },
+        { output_error: 'MHV_INTERNAL', remote: 'ended', left_session: [], still_running: [], pid: 0 },
+      )
+      return true
+    },
+  )
 })
 
 test('MaxSessions 2: the limit is found out and all commands are run', { skip }, async () => {
@@ -226,7 +245,10 @@ test('MaxSessions 2: the limit is found out and all commands are run', { skip },
     const results = await Promise.all(
       Array.from({ length: 30 }, (_, n) => runCommand(ctx(), { command: `sleep 0.02; echo ${n}` })),
     )
-    assert.deepEqual(results.map(({ stdout }) => Number(stdout)), Array.from({ length: 30 }, (_, n) => n))
+    assert.deepEqual(
+      results.map(({ stdout }) => Number(stdout)),
+      Array.from({ length: 30 }, (_, n) => n),
+    )
   } finally {
     await small.stop()
   }
@@ -244,9 +266,11 @@ test('MaxSessions 0: no channel is ever given', { skip }, async () => {
 })
 
 test('a ping runs a command that does nothing', { skip }, async () => {
+  const { settings } = worker.pool.defaults
+  const looked = (address: SshTarget) => ({ name: 'box', address, settings })
   const { signal } = new AbortController()
-  assert.equal((await pingTarget(worker.pool, targetOf(sshd), signal)).healthy, true)
-  const nobody = await pingTarget(worker.pool, targetOf(sshd, { port: 1 }), signal)
+  assert.equal((await pingTarget(worker.pool, looked(targetOf(sshd)), signal)).healthy, true)
+  const nobody = await pingTarget(worker.pool, looked(targetOf(sshd, { port: 1 })), signal)
   assert.equal(nobody.healthy, false)
   assert.match(nobody.message, /^MHV_SSH_CONNECT_REFUSED: 127\.0\.0\.1:1 /)
 })

@@ -9,7 +9,7 @@ import { type ConnectParts, connectSsh } from '../../src/workers/ssh/connect.ts'
 import { fingerprintOf } from '../../src/workers/ssh/host-keys.ts'
 import { runCommand } from '../../src/workers/ssh/run-command.ts'
 import type { SshSettings, SshTarget } from '../../src/workers/ssh/settings.ts'
-import { operationContext, startWorker, type TestWorker, targetOf } from '../helpers/ssh-context.ts'
+import { operationContext, startWorker, targetOf } from '../helpers/ssh-context.ts'
 import { type KeyType, makeKey, type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
 
 /** SSH-01: a host whose key is not the known one gets nothing from us. */
@@ -29,7 +29,11 @@ after(async () => {
   await rm(folder, { recursive: true })
 })
 
-const publicKey = (type: KeyType) => readFileSync(`${sshd.hostKey(type)}.pub`, 'utf8').split(' ').slice(0, 2).join(' ')
+const publicKey = (type: KeyType) =>
+  readFileSync(`${sshd.hostKey(type)}.pub`, 'utf8')
+    .split(' ')
+    .slice(0, 2)
+    .join(' ')
 const fingerprint = (type: KeyType) => fingerprintOf(Buffer.from(publicKey(type).split(' ')[1] as string, 'base64'))
 const name = () => `[127.0.0.1]:${sshd.port}`
 
@@ -105,9 +109,12 @@ async function assertRefused({ text, code, says }: Refusal, judge?: ConnectParts
 
 for (const refusal of REFUSALS) {
   test(`SSH-01: a host with a key that is ${refusal.title} is refused, with the fingerprint`, { skip }, () =>
-    assertRefused(refusal))
+    assertRefused(refusal),
+  )
 
-  test(`SSH-01: negative control: with a verifier that takes every key, "${refusal.title}" is not refused`, { skip }, async () => {
+  test(`SSH-01: negative control: with a verifier that takes every key, "${refusal.title}" is not refused`, {
+    skip,
+  }, async () => {
     const takesAll: ConnectParts['judge'] = (_files, _names, key) => ({
       kind: 'known',
       type: 'any',

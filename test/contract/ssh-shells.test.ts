@@ -1,13 +1,20 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { appendFile, readFile, writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ExecuteInput } from '../../src/workers/ssh/execute.ts'
 import { runCommand } from '../../src/workers/ssh/run-command.ts'
-import { carrying, endAll, until } from '../helpers/processes.ts'
-import { memorySink, operationContext, startWorker, type TestRun, type TestWorker, targetOf } from '../helpers/ssh-context.ts'
+import { carrying, endAll, endRuns, until } from '../helpers/processes.ts'
+import {
+  memorySink,
+  operationContext,
+  startWorker,
+  type TestRun,
+  type TestWorker,
+  targetOf,
+} from '../helpers/ssh-context.ts'
 import { HOSTILE } from '../helpers/ssh-hostile-values.ts'
 import { makeUser, type SystemUser } from '../helpers/ssh-user.ts'
 import { type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
@@ -34,7 +41,7 @@ before(async () => {
 after(async () => {
   if (skip) return
   await worker.close()
-  await endAll(runs.flatMap(carrying))
+  await endRuns(runs)
   await sshd.stop()
   for (const user of users) await user.remove()
 })
@@ -52,7 +59,9 @@ async function account(shell: string): Promise<(options?: object) => TestRun> {
 for (const { name, path } of SHELLS) {
   const missing = skip ?? (path === undefined ? `${name} is not installed` : undefined)
 
-  test(`SSH-04: through ${name}, hostile values arrive byte-identical, and everything else works too`, { skip: missing }, async () => {
+  test(`SSH-04: through ${name}, hostile values arrive byte-identical, and everything else works too`, {
+    skip: missing,
+  }, async () => {
     const start = await account(path as string)
     const execute = (input: ExecuteInput, options = {}) => runCommand(start(options), input)
 
@@ -64,11 +73,16 @@ for (const { name, path } of SHELLS) {
     await execute({ command, env, stdin }, { sink })
     assert.deepEqual(sink.bytes('stdout').toString(), stdin + stdin)
 
-    const { stdout, stderr, exit_code } = await execute({ command: "for n in 1 2; do echo $n; done; echo 'a!b' >&2; exit 3" })
+    const { stdout, stderr, exit_code } = await execute({
+      command: "for n in 1 2; do echo $n; done; echo 'a!b' >&2; exit 3",
+    })
     assert.deepEqual({ stdout, stderr, exit_code }, { stdout: '1\n2\n', stderr: 'a!b\n', exit_code: 3 })
     assert.equal((await execute({ command: 'kill -KILL $$' })).signal, 'KILL')
     assert.equal((await execute({ command: 'pwd', cwd: '/usr' })).stdout, '/usr\n')
-    assert.equal((await execute({ command: `echo ${'x'.repeat(60_000)} | wc -c; cat`, stdin: 'own' })).stdout, '60001\nown')
+    assert.equal(
+      (await execute({ command: `echo ${'x'.repeat(60_000)} | wc -c; cat`, stdin: 'own' })).stdout,
+      '60001\nown',
+    )
     await assert.rejects(execute({ command: 'true', cwd: '/none' }), { code: 'MHV_SSH_CWD_FAILED' })
 
     const run = start()
@@ -85,8 +99,10 @@ for (const { name, path } of SHELLS) {
   })
 }
 
-test('an account that runs nothing: nologin, false, and a program that is no shell', { skip }, async () => {
-  for (const shell of ['/usr/sbin/nologin', '/bin/false', '/bin/cat']) {
+test('an account that runs nothing or too little: nologin, false, a program that is no shell, rbash', {
+  skip,
+}, async () => {
+  for (const shell of ['/usr/sbin/nologin', '/bin/false', '/bin/cat', '/bin/rbash']) {
     const start = await account(shell)
     await assert.rejects(runCommand(start(), { command: 'true' }), { code: 'MHV_SSH_SHELL_UNSUPPORTED' }, shell)
   }
@@ -99,11 +115,14 @@ test('a key with a forced command runs something else, so it is refused', { skip
   try {
     const authorized = join(own.folder, 'authorized_keys')
     await writeFile(authorized, `command="echo forced" ${await readFile(authorized, 'utf8')}`)
-    await assert.rejects(runCommand(operationContext(worker, targetOf(own)), { command: 'true' }), (error: Error & { code?: string }) => {
-      assert.equal(error.code, 'MHV_SSH_SHELL_UNSUPPORTED')
-      assert.match(error.message, /it says: forced/)
-      return true
-    })
+    await assert.rejects(
+      runCommand(operationContext(worker, targetOf(own)), { command: 'true' }),
+      (error: Error & { code?: string }) => {
+        assert.equal(error.code, 'MHV_SSH_SHELL_UNSUPPORTED')
+        assert.match(error.message, /it says: forced/)
+        return true
+      },
+    )
   } finally {
     await own.stop()
   }
@@ -138,7 +157,8 @@ test('a profile that talks on both streams is no part of what is reported', { sk
   try {
     const user = await makeUser({ shell: '/bin/bash' })
     users.push(user)
-    await appendFile(join(user.home, '.bashrc'), 'echo Welcome; printf "no line break" >&2; export FROM_PROFILE=yes\n')
+    // In place of Debian's, which ends at once where there is no terminal.
+    await writeFile(join(user.home, '.bashrc'), 'echo Welcome; printf "no line break" >&2; export FROM_PROFILE=yes\n')
     const target = targetOf(own, { user: user.name, identity_files: [sshd.userKey] })
     const data = await runCommand(operationContext(worker, target), { command: 'echo $FROM_PROFILE; echo mine >&2' })
     assert.equal(data.stdout, 'Welcome\nyes\n')
@@ -150,24 +170,25 @@ test('a profile that talks on both streams is no part of what is reported', { sk
 })
 
 test('a process of another user in the session cannot be ended, and is named', { skip }, async () => {
-  const { status } = spawnSync('sh', ['-c', 'command -v setpriv'])
-  assert.equal(status, 0, 'setpriv is part of util-linux')
   const user = await makeUser({ shell: '/bin/sh' })
   users.push(user)
-  // A program of root's that anyone may start, as sudo is.
-  const suid = join(user.home, 'suid-sleep')
-  spawnSync('sh', ['-c', `cp "$(command -v sleep)" ${suid} && chown root ${suid} && chmod 4755 ${suid}`])
+  // A program that anyone may start and that becomes root altogether, as sudo does.
+  const become = join(user.home, 'become')
+  spawnSync('sh', ['-c', `cp "$(command -v setpriv)" ${become} && chown root ${become} && chmod 4755 ${become}`])
   const run = operationContext(worker, targetOf(sshd, { user: user.name }))
-  const running = runCommand(run, { command: `${suid} 300; true` })
+  const running = runCommand(run, { command: `${become} --reuid=0 --regid=0 --clear-groups sleep 3456; true` })
   running.catch(() => undefined)
-  const sleeper = () => spawnSync('pgrep', ['-f', `^${suid} 300`], { encoding: 'utf8' }).stdout.trim()
+  const sleeper = () => spawnSync('pgrep', ['-f', '^sleep 3456'], { encoding: 'utf8' }).stdout.trim()
   assert.ok(await until(() => sleeper() !== ''))
   await delay(50)
   run.expire()
-  const error = await running.then(() => assert.fail('done'), (thrown: Error & { details: Record<string, unknown> }) => thrown)
+  const error = await running.then(
+    () => assert.fail('done'),
+    (thrown: Error & { details: Record<string, unknown> }) => thrown,
+  )
   const pid = Number(sleeper())
   assert.equal(error.details.remote, 'left')
-  assert.deepEqual(error.details.still_running, [{ pid, command: 'suid-sleep' }])
+  assert.deepEqual(error.details.still_running, [{ pid, command: 'sleep' }])
   assert.match(error.message, /could not be ended: there still run/)
   await endAll([pid])
 })

@@ -13,7 +13,7 @@ import { isRunning, sessionOf, until } from '../helpers/processes.ts'
 import { operationContext, startWorker, type TestWorker, targetOf } from '../helpers/ssh-context.ts'
 import { sshInstance } from '../helpers/ssh-instance.ts'
 import { makeUser, type SystemUser, userMissing } from '../helpers/ssh-user.ts'
-import { gone, type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
+import { type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
 
 /** `ssh.execute` with sudo, against OpenSSH's sshd and the real sudo. */
 
@@ -239,7 +239,7 @@ describe('the deadline', { skip }, () => {
       const error = await running
       assert.equal(error.code, 'MHV_SSH_COMMAND_TIMEOUT')
       assert.equal(error.details?.remote, 'ended', error.message)
-      assert.ok(await gone(pid))
+      assert.ok(await until(() => !isRunning(pid)))
     }
   })
 

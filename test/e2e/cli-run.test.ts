@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { Readable } from 'node:stream'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { EXIT } from '../../src/core/error-table.ts'
@@ -162,13 +163,10 @@ describe('Ctrl-C', () => {
   })
 
   test('while standard input is awaited: nothing is run', async () => {
-    const child = startProgram(['local', 'execute', 'here', '--stdin', '--folder', folder.path, '--', 'cat'])
-    let stderr = ''
-    child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text))
-    await delay(1_500)
-    child.kill('SIGINT')
-    const [code] = await once(child, 'close')
-    assert.equal(code, EXIT.cancelled, stderr)
+    const endless = new Readable({ read: () => undefined })
+    const interrupting = (interrupt: () => void) => setTimeout(interrupt, 100)
+    const { code, stderr } = await execute(['--stdin'], ['cat'], { stdin: endless, interrupting })
+    assert.equal(code, EXIT.cancelled)
     assert.match(stderr, /^error MHV_RUN_CANCELLED_QUEUED: /)
   })
 
@@ -185,15 +183,21 @@ describe('Ctrl-C', () => {
     const settings = ['--set', 'runs.abort_grace_seconds=60', '--folder', folder.path]
     const child = startProgram(['probe', 'emit', 'one', '--wait-ms', '60000', '--deaf', ...settings])
     let stderr = ''
-    child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text))
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      stderr += text
+    })
     const closed = once(child, 'close')
-    await untilRunning()
-    child.kill('SIGINT')
-    while (!stderr.includes('cancelling')) await delay(20)
-    child.kill('SIGINT')
-    const [code] = await closed
-    assert.equal(code, EXIT.unknown_effect, stderr)
-    assert.match(stderr, /left without waiting/)
+    try {
+      await untilRunning()
+      child.kill('SIGINT')
+      for (let tries = 0; tries < 200 && !stderr.includes('cancelling'); tries++) await delay(20)
+      child.kill('SIGINT')
+      const [code] = await closed
+      assert.equal(code, EXIT.unknown_effect, stderr)
+      assert.match(stderr, /left without waiting/)
+    } finally {
+      child.kill('SIGKILL')
+    }
   })
 })
 

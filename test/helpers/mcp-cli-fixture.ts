@@ -107,7 +107,7 @@ export interface Ran {
 
 export interface RunOptions {
   readonly app?: CliApp
-  readonly stdin?: string | Uint8Array
+  readonly stdin?: string | Uint8Array | Readable
   /** Width of a terminal; without it the outputs are pipes. */
   readonly columns?: number
   /** Given a function that acts as Ctrl-C. */
@@ -127,7 +127,7 @@ export async function runHere(args: readonly string[], options: RunOptions = {})
   })
   let left: number | null = null
   const io: CliIo = {
-    stdin: Readable.from(options.stdin === undefined ? [] : [Buffer.from(options.stdin)]),
+    stdin: inputOf(options.stdin),
     stdout: stream('stdout'),
     stderr: stream('stderr'),
     onInterrupt(listener) {
@@ -141,6 +141,11 @@ export async function runHere(args: readonly string[], options: RunOptions = {})
   const app = options.app ?? surfaceApp()
   const code = await runCli(args, { version: '9.8.7', app: async () => app, io })
   return { code: left ?? code, ...texts }
+}
+
+function inputOf(stdin: RunOptions['stdin']): Readable {
+  if (stdin instanceof Readable) return stdin
+  return Readable.from(stdin === undefined ? [] : [Buffer.from(stdin)])
 }
 
 export function startProgram(args: readonly string[]): ChildProcessWithoutNullStreams {

@@ -33,7 +33,7 @@ export async function rawClient(folder: string, ...args: string[]): Promise<RawC
   const child = startProgram(['mcp', '--folder', folder, ...args])
   const closed = once(child, 'close')
   const lines: string[] = []
-  const waiting = new Map<number, (message: Message) => void>()
+  const waiting = new Map<number, PromiseWithResolvers<Message>>()
   let stderr = ''
   let lastId = 0
   child.stdin.on('error', () => undefined)
@@ -43,17 +43,21 @@ export async function rawClient(folder: string, ...args: string[]): Promise<RawC
   createInterface({ input: child.stdout }).on('line', (line) => {
     lines.push(line)
     const message = JSON.parse(line) as Message
-    if (message.id !== undefined) waiting.get(message.id)?.(message)
+    if (message.id !== undefined) waiting.get(message.id)?.resolve(message)
+  })
+  void closed.then(() => {
+    for (const { reject } of waiting.values()) reject(new Error(`the server has ended: ${stderr}`))
   })
 
   const send = (message: Record<string, unknown>) =>
     child.stdin.write(`${JSON.stringify({ jsonrpc: '2.0', ...message })}\n`)
   function request(method: string, params: Record<string, unknown> = {}): Promise<Message> {
     const id = ++lastId
-    return new Promise((resolve) => {
-      waiting.set(id, resolve)
-      send({ id, method, params })
-    })
+    const answer = Promise.withResolvers<Message>()
+    answer.promise.catch(() => undefined)
+    waiting.set(id, answer)
+    send({ id, method, params })
+    return answer.promise
   }
 
   const clientInfo = { name: 'raw', version: '1' }

@@ -56,6 +56,19 @@ export function carrying(text: string): number[] {
   })
 }
 
+/** The run to which a process belongs, by its environment or its arguments. */
+export function runIdOf(pid: number): string | undefined {
+  for (const file of ['environ', 'cmdline']) {
+    try {
+      const found = readFileSync(`/proc/${pid}/${file}`, 'latin1').match(/MAHAVISHNU_RUN_ID='?([0-9A-Z]{26})/)
+      if (found) return found[1]
+    } catch {
+      return undefined
+    }
+  }
+  return undefined
+}
+
 /** Ends these processes, each by its PID, and waits until they are gone. */
 export async function endAll(pids: readonly number[]): Promise<void> {
   for (const pid of pids) {
@@ -76,4 +89,20 @@ export async function until(holds: () => boolean | Promise<boolean>, ms = 5_000)
     await delay(20)
   }
   return holds()
+}
+
+/** Ends everything that these runs have left on this machine. */
+export async function endRuns(runs: readonly string[]): Promise<void> {
+  const wanted = new Set(runs)
+  await endAll(carrying('MAHAVISHNU_RUN_ID').filter((pid) => wanted.has(runIdOf(pid) ?? '')))
+}
+
+let handled = false
+
+/** Lets a signal run the exit handlers, which it would not: they take away what the test has started. */
+export function exitOnSignals(): void {
+  if (handled) return
+  handled = true
+  process.once('SIGTERM', () => process.exit(143))
+  process.once('SIGINT', () => process.exit(130))
 }

@@ -5,7 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { until } from './processes.ts'
+import { exitOnSignals, until } from './processes.ts'
 
 const run = promisify(execFile)
 
@@ -20,6 +20,9 @@ export async function startSshAgent(): Promise<SshAgent> {
   const folder = await mkdtemp(join(tmpdir(), 'mhv-agent-'))
   const socket = join(folder, 'socket')
   const child = spawn('ssh-agent', ['-D', '-a', socket], { stdio: 'ignore' })
+  const endAtExit = () => child.kill('SIGTERM')
+  process.once('exit', endAtExit)
+  exitOnSignals()
   if (!(await until(() => existsSync(socket)))) throw new Error('ssh-agent did not start')
   return {
     socket,
@@ -30,6 +33,7 @@ export async function startSshAgent(): Promise<SshAgent> {
       const exited = once(child, 'exit')
       child.kill('SIGTERM')
       await exited
+      process.removeListener('exit', endAtExit)
       await rm(folder, { recursive: true, force: true })
     },
   }

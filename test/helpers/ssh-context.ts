@@ -31,7 +31,9 @@ export function recordingLog(): Logger & { readonly lines: LogLine[] } {
 }
 
 /** Secrets from a table: `env:NAME` is the value under NAME. Remembers what was asked for. */
-export function tableSecrets(table: Readonly<Record<string, string>> = {}): SecretResolver & { readonly asked: string[] } {
+export function tableSecrets(
+  table: Readonly<Record<string, string>> = {},
+): SecretResolver & { readonly asked: string[] } {
   const asked: string[] = []
   return {
     asked,
@@ -57,8 +59,7 @@ export function memorySink(options: { keep?: number; write?: (bytes: Uint8Array)
     stdout: { kept: createHeadTail({ head: half, tail: half }), bytes: 0 },
     stderr: { kept: createHeadTail({ head: half, tail: half }), bytes: 0 },
   }
-  const all = (stream: OutputStream) =>
-    Buffer.concat([streams[stream].kept.head(), streams[stream].kept.tail()])
+  const all = (stream: OutputStream) => Buffer.concat([streams[stream].kept.head(), streams[stream].kept.tail()])
   return {
     async write(stream, bytes) {
       streams[stream].kept.push(bytes)

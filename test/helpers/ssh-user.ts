@@ -1,8 +1,8 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { promisify } from 'node:util'
-import { allPids, endAll } from './processes.ts'
 import { readFileSync } from 'node:fs'
+import { promisify } from 'node:util'
+import { allPids, endAll, exitOnSignals, isRunning } from './processes.ts'
 
 const run = promisify(execFile)
 
@@ -18,15 +18,27 @@ export function userMissing(): string | undefined {
   return process.getuid?.() === 0 && process.platform === 'linux' ? undefined : 'needs root: makes a system user'
 }
 
+/** The PID of the test stands in the name, so that the next test can remove what a killed one has left. */
+const OURS = /^mhvt-([0-9]+)-[0-9]+(?=:)/gm
+
 const made = new Set<string>()
+let count = 0
 // A test that is stopped half-way must not leave accounts behind.
 process.on('exit', () => {
   for (const name of made) spawn('userdel', ['--force', '--remove', name], { stdio: 'ignore', detached: true }).unref()
 })
+exitOnSignals()
+
+async function sweep(): Promise<void> {
+  for (const [name, pid] of readFileSync('/etc/passwd', 'utf8').matchAll(OURS)) {
+    if (!isRunning(Number(pid))) await run('userdel', ['--force', '--remove', name]).catch(() => undefined)
+  }
+}
 
 /** Makes a system user, with a password if one is given, and with this login shell. Removed by `remove`, or at exit. */
 export async function makeUser(options: { shell?: string; password?: string } = {}): Promise<SystemUser> {
-  const name = `mhvt${process.pid.toString(36)}${made.size}${Math.random().toString(36).slice(2, 6)}`
+  if (count === 0) await sweep()
+  const name = `mhvt-${process.pid}-${count++}`
   made.add(name)
   await run('useradd', ['--create-home', '--shell', options.shell ?? '/bin/sh', '--home-dir', `/tmp/${name}`, name])
   // Without a password, `*` instead of `!`: sshd takes an account with `!` for locked.

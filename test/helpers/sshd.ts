@@ -1,12 +1,12 @@
 import { execFile, spawn } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { childrenOf, endAll, isRunning } from './processes.ts'
+import { childrenOf, endAll, exitOnSignals } from './processes.ts'
 
 const run = promisify(execFile)
 
@@ -67,11 +67,16 @@ export async function startSshd(options: SshdOptions = {}): Promise<Sshd> {
   }
   await writeFile(join(folder, 'sshd_config'), configOf(options, folder, port, types.map(hostKey)))
   const log = join(folder, 'log')
+  await rm(log, { force: true })
   const child = spawn(SSHD, ['-D', '-f', join(folder, 'sshd_config'), '-E', log], { stdio: 'ignore' })
   const pid = child.pid as number
   // A test that crashes must not leave its server behind.
-  const endAtExit = () => child.kill('SIGTERM')
+  const endAtExit = () => {
+    child.kill('SIGTERM')
+    rmSync(folder, { recursive: true, force: true })
+  }
   process.once('exit', endAtExit)
+  exitOnSignals()
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   await listening(folder, port, () => child.exitCode === null)
   const knownHosts = await knownHostsOf(types.map(hostKey), port)
@@ -158,13 +163,4 @@ async function listening(folder: string, port: number, alive: () => boolean): Pr
     await delay(20)
   }
   throw new Error('sshd did not listen within 5 s')
-}
-
-/** Waits until a process has gone. */
-export async function gone(pid: number, ms = 5_000): Promise<boolean> {
-  for (let waited = 0; waited < ms; waited += 20) {
-    if (!isRunning(pid)) return true
-    await delay(20)
-  }
-  return false
 }

@@ -54,7 +54,12 @@ export async function startTcpProxy(target: { readonly host?: string; readonly p
   }
 
   const server = createServer({ noDelay: true, allowHalfOpen: true }, (client) => {
-    const upstream = connect({ host: target.host ?? '127.0.0.1', port: target.port, noDelay: true, allowHalfOpen: true })
+    const upstream = connect({
+      host: target.host ?? '127.0.0.1',
+      port: target.port,
+      noDelay: true,
+      allowHalfOpen: true,
+    })
     pass(client, upstream, true)
     pass(upstream, client, false)
   })

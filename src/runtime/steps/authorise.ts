@@ -37,6 +37,20 @@ export async function authorise(
   throw refusal(parts.policy, question, answer)
 }
 
+/** The same for a call about runs and workers, in whatever process it is made. */
+export function authoriseCall(
+  parts: {
+    readonly policy: Policy
+    readonly store: Store
+    readonly clock: Clock
+    /** Null in a process that only reads the journal. */
+    readonly runtime: object | null
+  },
+  question: PolicyQuestion,
+): Promise<PolicyAnswer> {
+  return authorise({ ...parts, store: parts.runtime === null ? null : parts.store }, question)
+}
+
 function refusal(policy: Policy, question: PolicyQuestion, { decision, rule }: PolicyAnswer) {
   const where = question.target ? ` on ${question.target.name} (tier ${question.target.tier})` : ''
   const what = `${question.principal.id} may not ${question.effect} with ${question.operation}${where}`

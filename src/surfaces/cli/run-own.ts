@@ -74,26 +74,30 @@ function showReport({ globals, out }: Session, { files, problems }: ConfigReport
   return first === undefined ? EXIT.ok : ERROR_TABLE[first.code].exit
 }
 
-/** Serves until the client is gone or the process is told to end: MCP on standard input and output, or HTTP. */
-export async function runMcp(session: Session): Promise<number> {
-  const { app, globals, io, out, version, interrupt } = session
-  if (globals.listens) return runUp(session)
+/** Serves MCP until the client is gone or the process is told to end. */
+export async function runMcp(
+  { app, globals, io, out, version, interrupt }: Session,
+  { profile, readOnly }: Extract<Invocation, { kind: 'mcp' }>,
+): Promise<number> {
   const { serveMcp } = await import('../mcp/stdio.ts')
   await serveMcp({
     registry: app.registry,
     instances: app.instances,
     options: { ...globals.place, doing: 'mcp' },
     version,
+    profile,
+    readOnly,
     stdin: io.stdin,
     stdout: io.stdout as NodeJS.WriteStream,
     onError: (error) => out.note(`mcp: ${plainLine(error.message)}`),
+    onDefect: (error) => out.complain(error.stack ?? error.message),
     stop: interrupt,
   })
   return EXIT.ok
 }
 
 /** Serves the instance over HTTP and its socket until the process is told to end. */
-async function runUp({ app, globals, out, version, interrupt }: Session): Promise<number> {
+export async function runUp({ app, globals, out, version, interrupt }: Session): Promise<number> {
   const { httpSettingsOf, serveUp } = await import('../http/up.ts')
   await serveUp({
     instances: app.instances,

@@ -1,5 +1,5 @@
 import { EXIT } from '../../core/error-table.ts'
-import { fromWire, mhvError, toMhvError } from '../../core/errors.ts'
+import { mhvError } from '../../core/errors.ts'
 import type { Instance } from '../../runtime/instance.ts'
 import type { CliApp, GlobalOptions } from './commands.ts'
 import type { CliIo } from './io.ts'
@@ -16,22 +16,16 @@ export interface Session {
   readonly interrupt: AbortSignal
 }
 
-/** Opens an instance for one action and closes it again. No error leaves with a secret in it. */
+/** Opens an instance for one action and closes it again. */
 export async function withInstance<T>(
   { app, globals, out }: Session,
-  how: 'open' | 'read',
+  how: 'use' | 'read',
   doing: string,
   act: (instance: Instance) => Promise<T>,
 ): Promise<T> {
   const instance = await app.instances[how]({ ...globals.place, doing })
   try {
     return await act(instance)
-  } catch (thrown) {
-    const error = toMhvError(thrown)
-    if (error.code === 'MHV_INTERNAL' && error.cause instanceof Error) {
-      instance.log.error('a command failed that should not', { error: error.message, stack: error.cause.stack })
-    }
-    throw fromWire(instance.redact(error.toWire()))
   } finally {
     await instance.close().catch((error: unknown) => out.complain(`the instance was not closed well: ${String(error)}`))
   }

@@ -11,6 +11,9 @@ export interface Column<R> {
 const LEAST = 8
 const GAP = '  '
 
+/** Where nothing is cut, one long cell does not push the columns of all other rows away. */
+const MOST_PADDED = 48
+
 /** A table that fits the terminal: columns that may be cut give way, the longest first. `width` null: nothing is cut. */
 export function tableText<R>(columns: readonly Column<R>[], rows: readonly R[], width: number | null): string {
   const cells = [
@@ -19,14 +22,12 @@ export function tableText<R>(columns: readonly Column<R>[], rows: readonly R[], 
   ]
   const widths = columns.map((_, index) => Math.max(...cells.map((row) => lengthOf(row[index]))))
   if (width !== null) narrow(columns, widths, width - GAP.length * (columns.length - 1))
-  return cells
-    .map((row) =>
-      row
-        .map((cell, index) => fit(cell, widths[index] ?? 0))
-        .join(GAP)
-        .trimEnd(),
-    )
-    .join('\n')
+  const shown = (cell: string, index: number) => {
+    const most = widths[index] ?? 0
+    if (width !== null) return fit(cell, most)
+    return fit(cell, Math.max(lengthOf(cell), columns[index]?.mayCut ? Math.min(most, MOST_PADDED) : most))
+  }
+  return cells.map((row) => row.map(shown).join(GAP).trimEnd()).join('\n')
 }
 
 function narrow<R>(columns: readonly Column<R>[], widths: number[], room: number): void {

@@ -45,7 +45,7 @@ export function instanceOnDemand(instances: Instances, options: InstanceOptions)
 
   async function open(): Promise<Instance> {
     try {
-      instance = await instances.open(options)
+      instance = await instances.use(options)
       return instance
     } catch (error) {
       opening = undefined

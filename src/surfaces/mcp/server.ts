@@ -14,6 +14,8 @@ export interface McpServerParts extends ExposureOptions {
   readonly registry: Registry
   readonly instance: InstanceSource
   readonly version: string
+  /** Told of what was thrown without a code, for standard error. */
+  readonly onDefect?: (error: Error) => void
   readonly clock?: Clock
   /** Who calls through the server that is made for this context. Default: whoever runs the process, on stdio. */
   readonly callerOf?: (context: McpRequestContext) => Caller

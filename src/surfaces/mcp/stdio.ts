@@ -18,6 +18,8 @@ export interface StdioParts extends ExposureOptions {
   readonly stdout: Writable
   /** Told once for each thing that went wrong on the wire; for standard error. */
   readonly onError: (error: Error) => void
+  /** Told of what was thrown without a code; for standard error as well, with its stack. */
+  readonly onDefect?: (error: Error) => void
   /** Aborted when the process is told to end. */
   readonly stop: AbortSignal
   readonly clock?: Clock

@@ -35,11 +35,9 @@ const CASES: readonly {
   {
     title: 'standard input is left alone when there is some, even when it is empty',
     request: { command: 'cat', stdin: '' },
-    line: [
-      "export MAHAVISHNU_RUN_ID='01JXXXXXXXXXXXXXXXXXXXXXXX'",
-      `printf '%s %s\\n' 'mark-1' "$$" >&2`,
-      'cat',
-    ].join('\n'),
+    line: ["export MAHAVISHNU_RUN_ID='01JXXXXXXXXXXXXXXXXXXXXXXX'", `printf '%s %s\\n' 'mark-1' "$$" >&2`, 'cat'].join(
+      '\n',
+    ),
   },
   {
     title: 'variables and a directory, each quoted once; what fails is reported before the PID is',
@@ -149,7 +147,11 @@ test('SSH-04: directories with hostile names are entered, and no others', () => 
 })
 
 test('a directory that cannot be entered and a variable that cannot be set stop the command before it starts', () => {
-  for (const [program, shell] of [['dash', BASH], ['bash', BASH], ['tcsh', FISH]] as const) {
+  for (const [program, shell] of [
+    ['dash', BASH],
+    ['bash', BASH],
+    ['tcsh', FISH],
+  ] as const) {
     const cwd = runAs(program, commandLine({ ...base, command: 'echo ran', cwd: '/nowhere' }, shell))
     assert.deepEqual([cwd.report, cwd.stdout, cwd.status], [{ kind: 'cwd' }, '', 126], program)
   }
@@ -165,16 +167,26 @@ test('a command cannot forge the report of its own failure', () => {
 })
 
 test('exit code, standard input and line breaks at the end are those of the command', () => {
-  for (const [program, shell] of [['dash', BASH], ['bash', BASH], ['fish', FISH], ['tcsh', FISH]] as const) {
+  for (const [program, shell] of [
+    ['dash', BASH],
+    ['bash', BASH],
+    ['fish', FISH],
+    ['tcsh', FISH],
+  ] as const) {
     assert.equal(runAs(program, commandLine({ ...base, command: 'exit 9' }, shell)).status, 9)
     assert.equal(runAs(program, commandLine({ ...base, command: 'cat\n\n', stdin: 'in' }, shell), 'in').stdout, 'in')
     assert.equal(runAs(program, commandLine({ ...base, command: 'cat; echo end' }, shell), 'lost').stdout, 'end\n')
   }
 })
 
-test('a line that is too long for a packet goes in through standard input, in front of the command\'s own', () => {
+test("a line that is too long for a packet goes in through standard input, in front of the command's own", () => {
   const long = `'${'x'.repeat(131_000)}ü'`
-  for (const [program, shell] of [['dash', BASH], ['bash', BASH], ['fish', FISH], ['tcsh', FISH]] as const) {
+  for (const [program, shell] of [
+    ['dash', BASH],
+    ['bash', BASH],
+    ['fish', FISH],
+    ['tcsh', FISH],
+  ] as const) {
     const made = commandLine({ ...base, command: `printf %s ${long}\ncat`, stdin: 'own input' }, shell)
     assert.ok(Buffer.byteLength(made.line) < MAX_LINE_BYTES)
     assert.ok(made.line.includes(base.marker))
@@ -187,7 +199,12 @@ test('a line that is too long for a packet goes in through standard input, in fr
 })
 
 test('NUL and lone surrogates are refused in everything that becomes shell text', () => {
-  for (const request of [{ command: 'a\0b' }, { command: ':', env: { A: '\0' } }, { command: ':', cwd: '\0' }, { command: ':', env: { A: '\udc00' } }]) {
+  for (const request of [
+    { command: 'a\0b' },
+    { command: ':', env: { A: '\0' } },
+    { command: ':', cwd: '\0' },
+    { command: ':', env: { A: '\udc00' } },
+  ]) {
     assert.throws(() => commandLine({ ...base, ...request }, BASH), { code: 'MHV_INPUT_INVALID' })
   }
 })

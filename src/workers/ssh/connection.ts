@@ -86,9 +86,15 @@ export function createConnection(client: Client, socket: Socket, endpoint: strin
       return mhvError('MHV_SSH_SHELL_UNSUPPORTED', `${endpoint} does not run commands for this user`)
     }
     if (requested) {
-      return mhvError('MHV_SSH_CONNECTION_LOST', `the connection to ${endpoint} was lost as the command was sent: ${why}`)
+      return mhvError(
+        'MHV_SSH_CONNECTION_LOST',
+        `the connection to ${endpoint} was lost as the command was sent: ${why}`,
+      )
     }
-    return mhvError('MHV_SSH_CONNECT_FAILED', `the connection to ${endpoint} was lost before the command was sent: ${why}`)
+    return mhvError(
+      'MHV_SSH_CONNECT_FAILED',
+      `the connection to ${endpoint} was lost before the command was sent: ${why}`,
+    )
   }
 
   return {
@@ -134,6 +140,18 @@ export function createConnection(client: Client, socket: Socket, endpoint: strin
       })
     },
   }
+}
+
+/**
+ * Closes a channel that nobody reads (any more). What still comes is read and dropped: ssh2 tells that a channel has
+ * closed only when its output was read to the end.
+ */
+export function abandon(channel: ClientChannel): void {
+  for (const stream of [channel, channel.stderr]) {
+    stream.removeAllListeners('data')
+    stream.resume()
+  }
+  channel.close()
 }
 
 /** The channel's end says it: a broken connection closes it without an exit status. */

@@ -1,7 +1,7 @@
+import type { ClientChannel } from 'ssh2'
 import type { Clock } from '../../core/clock.ts'
 import { type MhvError, mhvError } from '../../core/errors.ts'
-import type { ClientChannel } from 'ssh2'
-import type { SshConnection } from './connection.ts'
+import { abandon, type SshConnection } from './connection.ts'
 
 /** What a short line of our own said. */
 export interface ControlAnswer {
@@ -36,13 +36,13 @@ export async function controlExec(
   const late = () => mhvError('MHV_SSH_CONNECT_TIMEOUT', `${connection.endpoint} did not answer a question in time`)
   const channel = await within(opening, clock, Math.min(openTimeoutMs, timeoutMs), late).catch((error) => {
     // It may still open: nobody waits for it any more.
-    opening.then((forgotten) => forgotten.close()).catch(() => undefined)
+    opening.then(abandon, () => undefined)
     throw error
   })
   try {
     return await within(answerOf(channel, connection), clock, until - clock.monotonic(), late)
   } catch (error) {
-    channel.close()
+    abandon(channel)
     throw error
   }
 }

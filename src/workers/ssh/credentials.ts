@@ -119,7 +119,9 @@ async function readKey(path: string, target: SshTarget, secrets: SecretResolver)
   if (parsed instanceof Error) {
     const encrypted = encryptedPem || /encrypted|passphrase|decrypt|integrity/i.test(parsed.message)
     if (!encrypted) throw invalid('is not a private key of a kind that can be used')
-    throw invalid(passphrase === undefined ? 'is encrypted and needs a passphrase' : 'does not open with its passphrase')
+    throw invalid(
+      passphrase === undefined ? 'is encrypted and needs a passphrase' : 'does not open with its passphrase',
+    )
   }
   if (!parsed.isPrivateKey()) throw invalid('is a public key, not a private one')
   return parsed

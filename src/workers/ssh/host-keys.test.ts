@@ -74,7 +74,11 @@ test('beyond port 22 the name with the port is looked for first, then the plain 
 })
 
 test('algorithms of known key types are asked for first, RSA never with SHA-1', () => {
-  assert.deepEqual(algorithmsFor([file(`h.example ${RSA.text}`)], NAMES).slice(0, 3), ['rsa-sha2-512', 'rsa-sha2-256', 'ssh-ed25519'])
+  assert.deepEqual(algorithmsFor([file(`h.example ${RSA.text}`)], NAMES).slice(0, 3), [
+    'rsa-sha2-512',
+    'rsa-sha2-256',
+    'ssh-ed25519',
+  ])
   assert.equal(algorithmsFor([file(`h.example ${ED.text}`)], NAMES)[0], 'ssh-ed25519')
   assert.ok(!algorithmsFor([], NAMES).includes('ssh-rsa'))
 })
@@ -110,7 +114,9 @@ test('SSH-01: no readable file is a refusal under strict; an unreadable one alwa
   assert.deepEqual(log.lines.find((line) => line.level === 'warn')?.fields, { file: there, count: 1, first_line: 2 })
 })
 
-test('a file that only root may read is a refusal for others', { skip: process.getuid?.() !== 0 && 'needs root' }, () => {
+test('a file that only root may read is a refusal for others', {
+  skip: process.getuid?.() !== 0 && 'needs root',
+}, () => {
   const path = join(folder, 'closed')
   writeFileSync(path, '', { mode: 0o600 })
   const program = `
@@ -136,7 +142,10 @@ test('a new key is written once, to our file only, with mode 0600, even by many 
 test('of two keys for one new host at once, the second is changed and is not written', async () => {
   const path = join(folder, 'race')
   const verdicts = await Promise.all([ED.key, OTHER_ED.key].map((key) => recordHostKey(path, NAMES, key, log)))
-  assert.deepEqual(verdicts.map((verdict) => verdict.kind), ['known', 'changed'])
+  assert.deepEqual(
+    verdicts.map((verdict) => verdict.kind),
+    ['known', 'changed'],
+  )
   assert.equal(readFileSync(path, 'utf8'), `h.example ${ED.text}\n`)
 })
 

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { open, readFile } from 'node:fs/promises'
 import type { Logger } from '../../core/context.ts'
 import { mhvError, systemCode } from '../../core/errors.ts'
-import { hostName, type KnownHosts, knownHostsLine, keyType, matchesHost, parseKnownHosts } from './known-hosts.ts'
+import { hostName, type KnownHosts, keyType, knownHostsLine, matchesHost, parseKnownHosts } from './known-hosts.ts'
 import type { HostKeyPolicy } from './settings.ts'
 
 export interface KnownHostsFile extends KnownHosts {
@@ -159,7 +159,9 @@ const writing = new Map<string, Promise<unknown>>()
  */
 export function recordHostKey(path: string, names: HostNames, key: Buffer, log: Logger): Promise<HostKeyVerdict> {
   const turn = (writing.get(path) ?? Promise.resolve()).then(() => recordNow(path, names, key, log))
-  const done: Promise<unknown> = turn.catch(() => undefined).then(() => writing.get(path) === done && writing.delete(path))
+  const done: Promise<unknown> = turn
+    .catch(() => undefined)
+    .then(() => writing.get(path) === done && writing.delete(path))
   writing.set(path, done)
   return turn
 }

@@ -17,15 +17,16 @@ export const ssh = defineWorker<typeof sshSettings, typeof sshTarget, SshPool>({
     const { createSshPool } = await import('./pool.ts')
     return createSshPool(context)
   },
-  async ping(pool, _target, address, signal) {
+  async ping(pool, target, signal) {
     const { pingTarget } = await import('./ping.ts')
-    return pingTarget(pool, address, signal)
+    return pingTarget(pool, target, signal)
   },
 
   slos: [
     {
       name: 'ssh_command_success',
-      description: 'Commands that ended with a result, whatever its exit code, among all that were sent or should have been',
+      description:
+        'Commands that ended with a result, whatever its exit code, among all that were sent or should have been',
       kind: 'ratio',
       target: 0.995,
       window_days: 30,

@@ -58,7 +58,10 @@ sleep 300`
 
 for (const shell of SHELLS) {
   // Without /proc, every look at a process starts another one: one shell does.
-  for (const [how, proc] of [['/proc', undefined], ['ps', '/nonexistent']] as const) {
+  for (const [how, proc] of [
+    ['/proc', undefined],
+    ['ps', '/nonexistent'],
+  ] as const) {
     if (how === 'ps' && shell !== SHELLS[0]) continue
     for (const known of [true, false]) {
       const title = `SSH-03: ${shell.join(' ')} ends a session by ${how}, ${known ? 'knowing its PID' : 'finding it by its marker'}`
@@ -70,7 +73,11 @@ for (const shell of SHELLS) {
           const outside = carrying(runId).filter(isRunning)
           assert.equal(outside.length, 1, 'what made itself a session of its own is left alone')
           const listed = how === '/proc' ? outside.map((left) => ({ pid: left, command: 'sleep' })) : []
-          assert.deepEqual(said, { remote: how === '/proc' ? 'left' : 'ended', left_session: listed, still_running: [] })
+          assert.deepEqual(said, {
+            remote: how === '/proc' ? 'left' : 'ended',
+            left_session: listed,
+            still_running: [],
+          })
         } finally {
           await cleanUp()
         }
@@ -82,7 +89,11 @@ for (const shell of SHELLS) {
 test('SSH-03: a session with the same number and no sign of the run is not touched', { skip }, async () => {
   const { pid, runId, end: cleanUp } = await start('sleep 300', 2)
   try {
-    for (const [shell, proc] of [[['dash'], undefined], [['dash'], '/nonexistent'], [['busybox', 'sh'], undefined]] as const) {
+    for (const [shell, proc] of [
+      [['dash'], undefined],
+      [['dash'], '/nonexistent'],
+      [['busybox', 'sh'], undefined],
+    ] as const) {
       const facts = { session: pid, marker: newMarker(), runId: `not-${runId}`, grace: 0.1, proc }
       assert.equal(answer(await end(shell, facts)).remote, 'unknown')
     }

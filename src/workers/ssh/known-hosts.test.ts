@@ -101,7 +101,9 @@ test('patterns match as in OpenSSH (property, against ssh-keygen -F)', () => {
     .tuple(fc.boolean(), fc.array(letter, { minLength: 1, maxLength: 6 }))
     .map(([negated, letters]) => (negated ? '!' : '') + letters.join(''))
   const line = fc.array(pattern, { minLength: 1, maxLength: 4 }).map((patterns) => patterns.join(','))
-  const name = fc.array(fc.constantFrom('a', 'b', '.'), { minLength: 1, maxLength: 6 }).map((letters) => letters.join(''))
+  const name = fc
+    .array(fc.constantFrom('a', 'b', '.'), { minLength: 1, maxLength: 6 })
+    .map((letters) => letters.join(''))
   fc.assert(
     fc.property(fc.array(line, { minLength: 1, maxLength: 8 }), name, (lines, wanted) => {
       const text = lines.map((hosts) => `${hosts} ${ED}\n`).join('')

@@ -12,7 +12,10 @@ const skip = OTHER_SHELLS.length === 0 ? 'neither fish nor tcsh is installed' : 
 
 test('every kind of login shell answers the probe', () => {
   for (const shell of ALL_SHELLS) {
-    const stdout = execFileSync(shell, ['-c', probeLine('mark-1')], { encoding: 'utf8', env: { SHELL: `/usr/bin/${shell}` } })
+    const stdout = execFileSync(shell, ['-c', probeLine('mark-1')], {
+      encoding: 'utf8',
+      env: { SHELL: `/usr/bin/${shell}`, SHLVL: '3' },
+    })
     const posix = shell === 'dash' || shell === 'bash'
     assert.deepEqual(parseProbe('mark-1', stdout), { path: `/usr/bin/${shell}`, posix, sh: true }, shell)
   }
@@ -48,7 +51,11 @@ test('SSH-04: any script reaches /bin/sh unharmed (property)', { skip }, () => {
     fc.property(fc.array(text, { minLength: 1, maxLength: 8 }), (values) => {
       const line = wrapForAnyShell(`printf '%s\\0' ${values.map(shellQuote).join(' ')}`)
       for (const shell of OTHER_SHELLS) {
-        assert.deepEqual(execFileSync(shell, ['-c', line]), Buffer.from(values.map((value) => `${value}\0`).join('')), shell)
+        assert.deepEqual(
+          execFileSync(shell, ['-c', line]),
+          Buffer.from(values.map((value) => `${value}\0`).join('')),
+          shell,
+        )
       }
     }),
     { numRuns: 60 },

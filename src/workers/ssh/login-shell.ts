@@ -16,7 +16,8 @@ export interface LoginShell {
   readonly sh: boolean
 }
 
-const POSIX_SHELLS = ['sh', 'dash', 'bash', 'rbash', 'zsh', 'ksh', 'ksh93', 'mksh', 'lksh', 'pdksh', 'ash', 'yash', 'posh']
+// Not rbash: it redirects nothing, so it could not say that the command starts.
+const POSIX_SHELLS = ['sh', 'dash', 'bash', 'zsh', 'ksh', 'ksh93', 'mksh', 'lksh', 'pdksh', 'ash', 'yash', 'posh']
 
 /**
  * A line that every login shell understands alike: no nested quotes, no backslash, nothing that csh or fish expand in

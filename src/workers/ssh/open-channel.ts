@@ -1,5 +1,5 @@
 import type { ClientChannel } from 'ssh2'
-import { toMhvError, mhvError, type MhvError } from '../../core/errors.ts'
+import { type MhvError, mhvError, toMhvError } from '../../core/errors.ts'
 import type { SshConnection } from './connection.ts'
 import type { LoginShell } from './login-shell.ts'
 import type { Lease, PoolCall, SshPool } from './pool.ts'
@@ -37,8 +37,11 @@ export function openChannel(pool: SshPool, call: PoolCall, lineFor: (shell: Logi
       try {
         return await send(lease)
       } catch (error) {
-        if (!lease.worthWaiting()) throw error
+        const delay = lease.retryDelay()
+        if (delay === undefined) throw error
         sentOn = undefined
+        // Not by the signal: the pool is asked next, and it says what an abort means here.
+        if (delay > 0) await pool.clock.sleep(delay)
         lease = await pool.acquire(call, true)
       }
     }

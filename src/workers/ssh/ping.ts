@@ -1,14 +1,19 @@
 import { toMhvError } from '../../core/errors.ts'
-import type { PingResult } from '../../core/worker.ts'
+import type { PingResult, PingTarget } from '../../core/worker.ts'
+import { abandon } from './connection.ts'
 import { openChannel } from './open-channel.ts'
 import type { PoolCall, SshPool } from './pool.ts'
-import type { SshTarget } from './settings.ts'
+import type { SshSettings, SshTarget } from './settings.ts'
 
 /** Whether a target lets us in and runs a command that does nothing. Never rejects: the message says what is wrong. */
-export async function pingTarget(pool: SshPool, target: SshTarget, signal: AbortSignal): Promise<PingResult> {
+export async function pingTarget(
+  pool: SshPool,
+  { address, settings }: PingTarget<SshSettings, SshTarget>,
+  signal: AbortSignal,
+): Promise<PingResult> {
   const started = performance.now()
   try {
-    const code = await exitOf(pool, { ...pool.defaults, target, signal })
+    const code = await exitOf(pool, { target: address, settings, secrets: pool.defaults.secrets, signal })
     const took = `${Math.round(performance.now() - started)} ms`
     if (code === 0) return { healthy: true, message: `answered in ${took}` }
     return { healthy: false, message: `answered in ${took}, but with exit code ${code}` }
@@ -23,7 +28,7 @@ async function exitOf(pool: SshPool, call: PoolCall): Promise<number | null> {
   const channel = await opening.channel
   const { promise, resolve, reject } = Promise.withResolvers<number | null>()
   const onAbort = () => {
-    channel.close()
+    abandon(channel)
     reject(call.signal.reason)
   }
   call.signal.addEventListener('abort', onAbort, { once: true })

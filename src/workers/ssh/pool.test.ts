@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
 import { PassThrough } from 'node:stream'
-import { setImmediate as turn, setTimeout as delay } from 'node:timers/promises'
 import { test } from 'node:test'
+import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
 import type { ClientChannel } from 'ssh2'
 import { startWorker } from '../../../test/helpers/ssh-context.ts'
 import { mhvError } from '../../core/errors.ts'
@@ -75,7 +75,10 @@ function answerProbe(channel: FakeChannel, line: string): void {
 
 const target = sshTarget.parse({ host: 'h', user: 'u' })
 
-async function setUp(settings: Partial<SshSettings> = {}, options: { maxSessions?: number; fail?: () => Error | undefined } = {}) {
+async function setUp(
+  settings: Partial<SshSettings> = {},
+  options: { maxSessions?: number; fail?: () => Error | undefined } = {},
+) {
   const made: FakeConnection[] = []
   const worker = await startWorker({
     settings,
@@ -123,12 +126,18 @@ test('the first call asks for the login shell, the following ones do not', async
 })
 
 test('connections grow with the need, up to the caps; then calls wait in order', async () => {
-  const { worker, made, run, order, channels } = await setUp({ max_channels_per_connection: 2, max_connections_per_host: 2 })
+  const { worker, made, run, order, channels } = await setUp({
+    max_channels_per_connection: 2,
+    max_connections_per_host: 2,
+  })
   const running = ['a', 'b', 'c', 'd', 'e', 'f'].map((name) => run(name))
   await settled()
   assert.deepEqual(order.sort(), ['a', 'b', 'c', 'd'])
   assert.equal(made.length, 2)
-  assert.deepEqual(made.map((connection) => connection.open.length), [2, 2])
+  assert.deepEqual(
+    made.map((connection) => connection.open.length),
+    [2, 2],
+  )
   assert.equal(worker.pool.stats().waiting, 2)
   channels()[3]?.finish()
   await settled()
@@ -168,7 +177,10 @@ test('a call aborted between getting a place and sending gives the place back', 
   a.finish()
   controller.abort(mhvError('MHV_RUN_TIMEOUT', 'late'))
   await assert.rejects(b, { code: 'MHV_RUN_QUEUE_TIMEOUT' })
-  assert.deepEqual(channels().map((channel) => channel.line), [])
+  assert.deepEqual(
+    channels().map((channel) => channel.line),
+    [],
+  )
   ;(await run('c')).finish()
   await worker.close()
 })
@@ -253,12 +265,15 @@ test('a refused channel lowers the limit that is believed, and is tried again wh
 test('a channel that is refused while no other is open is an error', async () => {
   const { worker, run, made } = await setUp({}, { maxSessions: 1 })
   await (await run('a')).finish()
+  let refused = 0
   Object.assign(made[0] as object, {
     exec: async () => {
+      refused += 1
       throw mhvError('MHV_SSH_CHANNEL_REFUSED', 'never')
     },
   })
   await assert.rejects(run('b'), { code: 'MHV_SSH_CHANNEL_REFUSED' })
+  assert.ok(refused > 10 && refused < 60, `asked ${refused} times for a second, then no more`)
   assert.equal(worker.pool.stats().channels, 0)
   await worker.close()
 })

@@ -1,11 +1,14 @@
 import type { ClientChannel } from 'ssh2'
+import type { Clock } from '../../core/clock.ts'
 import type { SecretResolver, WorkerContext } from '../../core/context.ts'
 import { MhvError, mhvError } from '../../core/errors.ts'
 import type { WorkerConnection } from '../../core/worker.ts'
 import { connectSsh } from './connect.ts'
 import { connectTimeout } from './connect-errors.ts'
 import type { SshConnection } from './connection.ts'
-import { type LoginShell, probeLoginShell } from './login-shell.ts'
+import { createLanes, type Lanes } from './lanes.ts'
+import type { LoginShell } from './login-shell.ts'
+import { type PreparedConnection, prepareConnection } from './prepare-connection.ts'
 import type { SshSettings, SshTarget } from './settings.ts'
 import { nativeCrypto } from './ssh2-library.ts'
 
@@ -25,11 +28,16 @@ export interface Lease {
   exec(line: string): Promise<ClientChannel>
   /** Gives the place back unused. */
   release(): void
-  /** After MHV_SSH_CHANNEL_REFUSED: whether others hold channels there, so that waiting for one makes sense. */
-  worthWaiting(): boolean
+  /**
+   * After MHV_SSH_CHANNEL_REFUSED: milliseconds after which to ask again, where that makes sense: 0 while others hold
+   * channels there (the next place is given when one of them closes), a moment after the last one has closed (sshd
+   * counts a session until its process is reaped); undefined where nothing will change.
+   */
+  retryDelay(): number | undefined
 }
 
 export interface SshPool extends WorkerConnection {
+  readonly clock: Clock
   /** Settings and secrets of the worker, for calls that bring none of their own. */
   readonly defaults: Pick<PoolCall, 'settings' | 'secrets'>
   /**
@@ -41,7 +49,11 @@ export interface SshPool extends WorkerConnection {
   /** Takes one of the channels beyond the places of a connection, kept for ending what runs on it; gives its return. */
   spare(connection: SshConnection): (() => void) | undefined
   /** Lends a connection of its own beyond all limits, for ending what runs on one that broke, and closes it. */
-  extra<T>(call: PoolCall, timeoutMs: number, use: (connection: SshConnection, shell: LoginShell) => Promise<T>): Promise<T>
+  extra<T>(
+    call: PoolCall,
+    timeoutMs: number,
+    use: (connection: SshConnection, shell: LoginShell) => Promise<T>,
+  ): Promise<T>
   /** The login shell of a connection of the pool. */
   shellOf(connection: SshConnection): LoginShell | undefined
   /** Something answered as no shell of the target would: the next connection asks again what it has. */
@@ -59,6 +71,7 @@ interface Entry {
   readonly shell: LoginShell
   /** Channels open or being opened. */
   channels: number
+  /** When the last channel closed, by the monotonic clock. */
   idleSince: number
 }
 
@@ -78,8 +91,7 @@ interface Group {
   learnt: number
   opened: number
   growAfter: number
-  /** Ends of the extra connections in use, one after the other in each lane. */
-  readonly lanes: Promise<unknown>[]
+  readonly extras: Lanes
 }
 
 const NATIVE = { node: process.versions.node, remedy: 'docs/guides/ssh.md, "Speed"' }
@@ -90,6 +102,9 @@ const SPARE_CHANNELS = 2
 const EXTRA_LANES = 4
 /** Channels opened without a refusal after which one more is tried. */
 const RAISE_AFTER = 200
+/** Milliseconds in which a channel that has closed may still count for the host, and between questions meanwhile. */
+const REAP_MS = 1_000
+const REAP_PAUSE_MS = 20
 /** Milliseconds without another attempt after one failed while other connections stand. */
 const GROW_PAUSE_MS = 1_000
 /** Seconds after which a call that found no room may come back. */
@@ -100,7 +115,8 @@ export function createSshPool(
   parts: PoolParts = { connect: connectSsh },
 ): SshPool {
   const { clock, log } = context
-  if (nativeCrypto === 'unsafe') log.warn('the native cryptography of ssh2 is not used: with this Node it would crash', NATIVE)
+  if (nativeCrypto === 'unsafe')
+    log.debug('the native cryptography of ssh2 is not used: with this Node it would crash', NATIVE)
   const groups = new Map<string, Group>()
   const keys = new WeakMap<SshTarget | SshSettings, string>()
   const byConnection = new WeakMap<SshConnection, Entry>()
@@ -143,7 +159,7 @@ export function createSshPool(
 
   function lease(group: Group, entry: Entry): Lease {
     entry.channels += 1
-    let refusedBesideOthers = false
+    let retryDelay: number | undefined
     return {
       connection: entry.connection,
       shell: entry.shell,
@@ -156,7 +172,8 @@ export function createSshPool(
         } catch (error) {
           entry.channels -= 1
           if (error instanceof MhvError && error.code === 'MHV_SSH_CHANNEL_REFUSED') {
-            refusedBesideOthers = entry.channels > 0
+            if (entry.channels > 0) retryDelay = 0
+            else if (clock.monotonic() - entry.idleSince < REAP_MS) retryDelay = REAP_PAUSE_MS
             group.learnt = Math.max(1, entry.channels)
             group.opened = 0
           } else if (error instanceof MhvError && error.code === 'MHV_SSH_SHELL_UNSUPPORTED') {
@@ -170,7 +187,7 @@ export function createSshPool(
       release() {
         release(group, entry)
       },
-      worthWaiting: () => refusedBesideOthers && entry.connection.alive(),
+      retryDelay: () => (entry.connection.alive() ? retryDelay : undefined),
     }
   }
 
@@ -182,7 +199,7 @@ export function createSshPool(
 
   function release(group: Group, entry: Entry): void {
     entry.channels -= 1
-    if (entry.channels === 0) entry.idleSince = clock.monotonic()
+    entry.idleSince = clock.monotonic()
     if (group.waiters.length > 0) pump(group)
   }
 
@@ -213,7 +230,7 @@ export function createSshPool(
     group.connecting += 1
     total += 1
     try {
-      const { connection, shell } = await connectAndProbe(group.call, group.shell, closing.signal)
+      const { connection, shell } = await prepare(group.call, group.shell)
       group.shell = shell
       adopt(group, connection, shell)
     } catch (error) {
@@ -229,7 +246,11 @@ export function createSshPool(
   function pauseGrowth(group: Group, error: unknown): void {
     log.warn('another connection could not be made', { error: error instanceof Error ? error.message : '' })
     group.growAfter = clock.monotonic() + GROW_PAUSE_MS
-    clock.after(GROW_PAUSE_MS, () => pump(group))
+    clock.after(GROW_PAUSE_MS, () => {
+      // Not by the clock: a timer may fire a little before its time, and nothing would look again.
+      group.growAfter = 0
+      pump(group)
+    })
   }
 
   function adopt(group: Group, connection: SshConnection, shell: LoginShell): void {
@@ -258,21 +279,8 @@ export function createSshPool(
     return () => cancel()
   }
 
-  async function connectAndProbe(call: PoolCall, known: LoginShell | undefined, signal: AbortSignal) {
-    const started = clock.monotonic()
-    const { folder } = context
-    const connection = await parts.connect({ ...call, folder, clock, log }, signal)
-    if (known) return { connection, shell: known }
-    const timeoutMs = call.settings.connect_timeout * 1000
-    try {
-      const shell = await probeLoginShell(connection, clock, timeoutMs - (clock.monotonic() - started))
-      log.debug('the login shell of a target', { host: connection.endpoint, shell: shell.path, posix: shell.posix })
-      return { connection, shell }
-    } catch (error) {
-      void connection.close()
-      const late = error instanceof MhvError && error.code === 'MHV_SSH_CONNECT_TIMEOUT'
-      throw late ? connectTimeout(call.target, call.settings.connect_timeout, 'shell') : error
-    }
+  function prepare(call: PoolCall, known: LoginShell | undefined): Promise<PreparedConnection> {
+    return prepareConnection({ ...call, folder: context.folder, clock, log }, known, closing.signal, parts.connect)
   }
 
   function wait(group: Group, call: PoolCall, again: boolean): Promise<Lease> {
@@ -299,6 +307,7 @@ export function createSshPool(
   }
 
   return {
+    clock,
     defaults: { settings: context.settings, secrets: context.secrets },
     acquire(call, again = false) {
       if (closing.signal.aborted) throw closing.signal.reason
@@ -315,23 +324,17 @@ export function createSshPool(
       entry.channels += 1
       return () => {
         entry.channels -= 1
-        if (entry.channels === 0) entry.idleSince = clock.monotonic()
+        entry.idleSince = clock.monotonic()
       }
     },
     extra(call, timeoutMs, use) {
-      const { lanes, shell: known } = groupOf(call)
-      const until = clock.monotonic() + timeoutMs
-      const work = async () => {
-        const left = until - clock.monotonic()
-        if (left <= 0) throw connectTimeout(call.target, timeoutMs / 1000, 'tcp')
-        const settings = { ...call.settings, connect_timeout: left / 1000 }
-        const { connection, shell } = await connectAndProbe({ ...call, settings }, known, closing.signal)
-        return use(connection, shell).finally(() => connection.close())
-      }
-      if (lanes.length < EXTRA_LANES) lanes.push(Promise.resolve())
-      const turn = (lanes.shift() as Promise<unknown>).then(work)
-      lanes.push(turn.catch(() => undefined))
-      return turn
+      const { extras, shell } = groupOf(call)
+      return extras.run(clock, timeoutMs, async (leftMs) => {
+        if (leftMs <= 0) throw connectTimeout(call.target, timeoutMs / 1000, 'tcp')
+        const settings = { ...call.settings, connect_timeout: leftMs / 1000 }
+        const made = await prepare({ ...call, settings }, shell)
+        return use(made.connection, made.shell).finally(() => made.connection.close())
+      })
     },
     shellOf: (connection) => byConnection.get(connection)?.shell,
     forgetShell(call) {
@@ -367,7 +370,7 @@ function newGroup(call: PoolCall): Group {
     learnt: Number.POSITIVE_INFINITY,
     opened: 0,
     growAfter: 0,
-    lanes: [],
+    extras: createLanes(EXTRA_LANES),
   }
 }
 
@@ -388,5 +391,7 @@ function abortedWaiting(group: Group, { target, settings, signal }: PoolCall): M
   if (group.entries.length === 0) {
     return mhvError('MHV_SSH_CONNECT_TIMEOUT', `no connection to ${target.host} before the deadline of the run`)
   }
-  return exhausted(`no free channel to ${target.host} before the deadline; max_connections_per_host is ${settings.max_connections_per_host}`)
+  return exhausted(
+    `no free channel to ${target.host} before the deadline; max_connections_per_host is ${settings.max_connections_per_host}`,
+  )
 }

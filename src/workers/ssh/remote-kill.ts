@@ -41,26 +41,29 @@ export interface EndRequest {
 const REACH_MS = 10_000
 /** Milliseconds of silence after which the command's own connection is given up for a new one. */
 const SILENCE_MS = 3_000
-/** Milliseconds the script may take beyond the grace time: the rounds of KILL, and looking. */
-const SCRIPT_MS = 6_000
+/** Milliseconds for all of it beyond the grace time; with the defaults, within runs.abort_grace_seconds (20 s). */
+const OVERHEAD_MS = 13_000
 
 export const UNKNOWN_END: SessionEnd = { remote: 'unknown', left_session: [], still_running: [] }
 
 /**
  * Ends the session of a command by a second exec: on one of the channels that its connection keeps for that, or over a
- * connection of its own when that one is gone, full or silent. Takes at most about 16 seconds and the grace time.
+ * connection of its own when that one is gone, full or silent. Takes at most 13 seconds beyond the grace time.
  * Never rejects: what could not be found out is `unknown`.
  */
 export async function endSession(request: EndRequest): Promise<SessionEnd> {
   const { call, clock, log } = request
   // The run's own signal is the reason for this; it must not end this too.
   const calm: PoolCall = { ...call, signal: new AbortController().signal }
-  const until = clock.monotonic() + REACH_MS
+  const until = clock.monotonic() + OVERHEAD_MS + call.settings.kill_grace * 1000
+  const reachUntil = clock.monotonic() + REACH_MS
   try {
-    const onSame = await overItsConnection(request)
+    const onSame = await overItsConnection(request, until)
     if (onSame) return parseAnswer(onSame, true)
-    const left = Math.max(0, until - clock.monotonic())
-    const answer = await request.pool.extra(calm, left, (connection, shell) => runScript(request, connection, shell))
+    const left = Math.max(0, reachUntil - clock.monotonic())
+    const answer = await request.pool.extra(calm, left, (connection, shell) =>
+      runScript(request, connection, shell, until),
+    )
     return parseAnswer(answer, false)
   } catch (error) {
     log.warn('the host could not be asked to end a command', {
@@ -72,13 +75,13 @@ export async function endSession(request: EndRequest): Promise<SessionEnd> {
 }
 
 /** Undefined when it cannot be done over that connection; whatever goes wrong there, the next way is still open. */
-async function overItsConnection(request: EndRequest): Promise<ControlAnswer | undefined> {
+async function overItsConnection(request: EndRequest, until: number): Promise<ControlAnswer | undefined> {
   const { pool, connection } = request
   const shell = pool.shellOf(connection)
   const giveBack = shell === undefined ? undefined : pool.spare(connection)
   if (shell === undefined || giveBack === undefined) return undefined
   try {
-    return await runScript(request, connection, shell)
+    return await runScript(request, connection, shell, until)
   } catch {
     return undefined
   } finally {
@@ -86,13 +89,18 @@ async function overItsConnection(request: EndRequest): Promise<ControlAnswer | u
   }
 }
 
-function runScript(request: EndRequest, connection: SshConnection, shell: LoginShell): Promise<ControlAnswer> {
+function runScript(
+  request: EndRequest,
+  connection: SshConnection,
+  shell: LoginShell,
+  until: number,
+): Promise<ControlAnswer> {
   const { pid, marker, runId, call, clock } = request
   const grace = call.settings.kill_grace
   const script = killScript({ session: pid, marker, runId, grace })
   return controlExec(connection, shell.sh ? wrapForAnyShell(script) : script, {
     clock,
-    timeoutMs: SILENCE_MS + grace * 1000 + SCRIPT_MS,
+    timeoutMs: Math.max(0, until - clock.monotonic()),
     openTimeoutMs: SILENCE_MS,
   })
 }
@@ -130,7 +138,9 @@ function processes(lines: readonly string[], word: string): readonly RemoteProce
 /** What is known, in plain words, to follow "the command …": one sentence, or two. */
 export function describeEnd({ remote, left_session, still_running }: SessionEnd, pid: number | undefined): string {
   const left =
-    left_session.length === 0 ? '' : `; outside its session there still run ${names(left_session)}, which were left alone`
+    left_session.length === 0
+      ? ''
+      : `; outside its session there still run ${names(left_session)}, which were left alone`
   if (remote === 'unknown') {
     const asProcess = pid === undefined ? '' : ` (its shell was process ${pid})`
     return `whether it still runs on the host is unknown${asProcess}${left}`

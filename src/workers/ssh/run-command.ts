@@ -3,7 +3,7 @@ import type { OperationContext } from '../../core/context.ts'
 import { MhvError, mhvError, toMhvError } from '../../core/errors.ts'
 import type { Secret } from '../../core/secret.ts'
 import { commandLine } from './command-line.ts'
-import type { CommandExit, SshConnection } from './connection.ts'
+import { abandon, type CommandExit, type SshConnection } from './connection.ts'
 import type { ExecuteData, ExecuteInput } from './execute.ts'
 import { type OpeningChannel, openChannel } from './open-channel.ts'
 import { pumpOutput } from './output-pump.ts'
@@ -221,12 +221,9 @@ async function stopUnopened(sending: Sending, opening: OpeningChannel): Promise<
   // Still waiting for a place: the pool gives that up by the same signal, and says so.
   if (connection === undefined) await opening.channel
   let refused: unknown
-  opening.channel.then(
-    (channel) => channel.close(),
-    (error: unknown) => {
-      refused = error
-    },
-  )
+  opening.channel.then(abandon, (error: unknown) => {
+    refused = error
+  })
   const end = connection ? await sending.parts.endSession(endRequest(sending, connection, undefined)) : UNKNOWN_END
   // The host's late answer is the better one where it says that nothing was run.
   if (refused instanceof MhvError && refused.spec.phase === 'before-effect') throw refused
@@ -245,7 +242,7 @@ async function stopCommand(
   const { session } = command.end()
   const end = await endOf(sending, connection, command)
   await doneWithin(sending.ctx, command, LAST_OUTPUT_MS)
-  command.channel.close()
+  abandon(command.channel)
   throw stoppedError(reason, end, session, exit)
 }
 

@@ -40,7 +40,9 @@ export const sshSettings = z.object({
   host_key_policy: z
     .enum(HOST_KEY_POLICIES)
     .default('strict')
-    .describe('strict: a host must be in known_hosts; accept_new: the key of a new host is taken and kept, a changed one is refused'),
+    .describe(
+      'strict: a host must be in known_hosts; accept_new: the key of a new host is taken and kept, a changed one is refused',
+    ),
   known_hosts: z
     .array(path())
     .max(20)

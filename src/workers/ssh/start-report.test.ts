@@ -19,12 +19,18 @@ function cutAt(bytes: Buffer, places: readonly number[]): Buffer[] {
 test('the report is found and cut out, however the stream is cut (property)', () => {
   const noise = fc.uint8Array({ maxLength: 300 }).map((bytes) => Buffer.from(bytes))
   fc.assert(
-    fc.property(noise, noise, fc.integer({ min: 2, max: 4_194_304 }), fc.array(fc.nat()), (before, behind, pid, places) => {
-      const stream = Buffer.concat([before, Buffer.from(`${MARKER} ${pid}\n`), behind])
-      const { report, text } = scan(cutAt(stream, places))
-      assert.deepEqual(report, { kind: 'started', pid })
-      assert.deepEqual(text, Buffer.concat([before, behind]))
-    }),
+    fc.property(
+      noise,
+      noise,
+      fc.integer({ min: 2, max: 4_194_304 }),
+      fc.array(fc.nat()),
+      (before, behind, pid, places) => {
+        const stream = Buffer.concat([before, Buffer.from(`${MARKER} ${pid}\n`), behind])
+        const { report, text } = scan(cutAt(stream, places))
+        assert.deepEqual(report, { kind: 'started', pid })
+        assert.deepEqual(text, Buffer.concat([before, behind]))
+      },
+    ),
   )
 })
 
