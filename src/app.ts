@@ -6,7 +6,7 @@ import { type LoadedSettings, loadSettings, settingsFor } from './config/layers.
 import { resolveInFolder } from './config/read-file.ts'
 import { createSecretResolver } from './config/secrets.ts'
 import { type Clock, systemClock } from './core/clock.ts'
-import { mhvError, systemCode } from './core/errors.ts'
+import { mhvError, systemCode, toMhvError } from './core/errors.ts'
 import { createRegistry, type Registry } from './core/registry.ts'
 import { loadPolicy } from './governance/policy-file.ts'
 import { localPrincipal } from './governance/principals.ts'
@@ -15,7 +15,8 @@ import { createAdmission } from './resilience/admission.ts'
 import { createCircuitBreakers } from './resilience/circuit-breaker.ts'
 import { callControl } from './runtime/call-control.ts'
 import type { ControlParts } from './runtime/control.ts'
-import type { Instance, InstanceOptions, Instances } from './runtime/instance.ts'
+import { followRun } from './runtime/follow.ts'
+import type { Instance, InstanceOptions, Instances, Readiness } from './runtime/instance.ts'
 import { createInvoker } from './runtime/invoke.ts'
 import { createWorkerInstances } from './runtime/lifecycle.ts'
 import { createLiveRuns } from './runtime/live-runs.ts'
@@ -23,9 +24,9 @@ import { reconcile } from './runtime/reconcile.ts'
 import type { Environment, RuntimeParts } from './runtime/runtime.ts'
 import { lockInstance } from './store/lock.ts'
 import { openSqliteStore } from './store/sqlite.ts'
-import type { Store } from './store/store.ts'
+import type { RunRecord, Store } from './store/store.ts'
 import { createLogger } from './telemetry/log.ts'
-import { createRunMetrics } from './telemetry/metrics.ts'
+import { createRunMetrics, observeJournal, observeQueue, observeSsh } from './telemetry/metrics.ts'
 import { workers } from './workers/index.ts'
 
 /** What the program is made of. Tests and benchmarks compose it from other parts; there is no other switch. */
@@ -55,6 +56,7 @@ export function production(): Composition {
 export function createInstances(composition: Composition = production()): Instances {
   return {
     open: (options) => openInstance(composition, options),
+    use: (options) => useInstance(composition, options),
     read: (options) => openReader(composition, options),
   }
 }
@@ -97,24 +99,78 @@ async function openInstance(composition: Composition, options: InstanceOptions):
   const lock = await lockInstance(setting.folder, options.doing)
   undo.defer(lock.release)
   await makeFolder(dirname(setting.journalFile))
-  const store = await composition.openStore({ path: setting.journalFile, readOnly: false })
-  undo.defer(store.close)
+  const metrics = createRunMetrics()
+  const journal = await composition.openStore({ path: setting.journalFile, readOnly: false })
+  undo.defer(journal.close)
+  const pool = () => parts.instances.started('ssh')?.stats()
+  const ended = registry.workers.some(({ name }) => name === 'ssh') ? observeSsh(metrics.registry, pool) : () => {}
+  const store = measured(journal, observeJournal(metrics.registry), ended)
   const common = commonParts(composition, setting)
   const policy = await loadPolicy(setting.policyFile)
   await reconcile(store, clock, common.log)
   await store.expireKeys(clock.now())
-  const parts = runtimeParts(composition, setting, { ...common, store, policy })
+  const parts = runtimeParts(composition, setting, { ...common, store, policy, metrics })
   undo.defer(parts.instances.close)
   const invoker = createInvoker(parts)
   const opened = undo.move()
+  let closing = false
   return {
     ...instanceOf(registry, setting, { ...parts, runtime: parts }),
     invoke: invoker.invoke,
+    metrics: () => parts.metrics.registry.metrics(),
+    readiness: () => readinessOf(parts, () => closing),
     async close() {
+      closing = true
       await invoker.close(CLOSE_SECONDS * 1000)
       await opened.disposeAsync()
     },
   }
+}
+
+/** How long whoever has the folder may take from its lock to its socket, in milliseconds, and how often to look. */
+const ANSWERING_MS = 2_000
+const LOOK_MS = 50
+
+/** The instance that runs on the folder, over its socket; else one of this process. */
+async function useInstance(composition: Composition, options: InstanceOptions): Promise<Instance> {
+  const running = await runningInstance(composition, options)
+  if (running !== null) return running
+  try {
+    return await openInstance(composition, options)
+  } catch (error) {
+    if (!isStarting(error)) throw error
+    // It took the lock a moment ago, and listens in a moment.
+    const until = composition.clock.monotonic() + ANSWERING_MS
+    while (composition.clock.monotonic() < until) {
+      const started = await runningInstance(composition, options)
+      if (started !== null) return started
+      await composition.clock.sleep(LOOK_MS)
+    }
+    throw error
+  }
+}
+
+/** Whether the lock is held by a process that listens on a socket sooner or later. */
+function isStarting(error: unknown): boolean {
+  const { code, details } = toMhvError(error)
+  const holder = details?.holder as { readonly doing?: unknown } | null | undefined
+  return code === 'MHV_INSTANCE_LOCKED' && holder?.doing === 'up'
+}
+
+async function runningInstance(composition: Composition, options: InstanceOptions): Promise<Instance | null> {
+  const { registry } = composition
+  const folder = instanceFolder(composition, options.folder)
+  const { findSocket } = await import('./surfaces/http/socket.ts')
+  // Most of the time there is none, and then the client need not be loaded.
+  if ((await findSocket(folder)) === null) return null
+  const { connectInstance } = await import('./surfaces/http/client.ts')
+  const log = createLogger('info', (value) => value)
+  const instance = await connectInstance({ folder, registry, log, principal: localPrincipal() })
+  if (instance === null || Object.keys(options.set ?? {}).length === 0) return instance
+  await instance.close()
+  throw mhvError('MHV_INSTANCE_LOCKED', `${folder} is served by a running instance, which has its own settings`, {
+    remedy: 'Leave --set away, or stop the running instance and start it with that setting.',
+  })
 }
 
 async function openReader(composition: Composition, options: InstanceOptions): Promise<Instance> {
@@ -136,8 +192,20 @@ async function openReader(composition: Composition, options: InstanceOptions): P
     invoke: async () => {
       throw mhvError('MHV_INTERNAL', 'operations need an instance that is open')
     },
+    metrics: async () => '',
+    readiness: async () => ({ ready: false, reasons: ['only reads the journal'] }),
     close: () => store.close(),
   }
+}
+
+/** Looks whether a run could be taken now. */
+async function readinessOf({ store, environment }: RuntimeParts, closing: () => boolean): Promise<Readiness> {
+  const reasons = closing() ? ['stopping'] : []
+  const looks = [store.check(), environment.checkDisk()]
+  for (const look of await Promise.allSettled(looks)) {
+    if (look.status === 'rejected') reasons.push(toMhvError(look.reason).code)
+  }
+  return { ready: reasons.length === 0, reasons }
 }
 
 function instanceOf(registry: Registry, setting: InstanceSetting, control: ControlParts) {
@@ -147,6 +215,10 @@ function instanceOf(registry: Registry, setting: InstanceSetting, control: Contr
     log: control.log,
     principal: localPrincipal(),
     control: (request: Parameters<typeof callControl>[1]) => callControl(control, request),
+    async *follow({ principal, ...request }: Parameters<Instance['follow']>[0]) {
+      await callControl(control, { name: 'run_get', input: { run_id: request.run_id }, principal })
+      yield* followRun(control, request)
+    },
     targetNames: control.environment.targetNames,
     redact: control.redactor.deep,
   }
@@ -161,22 +233,51 @@ function commonParts(composition: Composition, setting: InstanceSetting) {
 function runtimeParts(
   composition: Composition,
   setting: InstanceSetting,
-  common: ReturnType<typeof commonParts> & Pick<RuntimeParts, 'store' | 'policy'>,
+  common: ReturnType<typeof commonParts> & Pick<RuntimeParts, 'store' | 'policy' | 'metrics'>,
 ): RuntimeParts {
   const { registry, clock, env } = composition
   const { loaded, folder } = setting
   const secrets = createSecretResolver({ folder, env, onResolved: (value) => common.redactor.add(value) })
   const base = { ...common, registry, clock, secrets }
+  const admission = createAdmission(
+    loaded.values.admission,
+    (worker) => settingsFor(loaded, registry.worker(worker)).admission,
+  )
+  const names = registry.workers.map(({ name }) => name)
+  observeQueue(common.metrics.registry, names, admission.counts)
   return {
     ...base,
-    admission: createAdmission(
-      loaded.values.admission,
-      (worker) => settingsFor(loaded, registry.worker(worker)).admission,
-    ),
+    admission,
     breakers: createCircuitBreakers(clock),
-    metrics: createRunMetrics(),
     instances: createWorkerInstances(base),
     live: createLiveRuns(),
+  }
+}
+
+/** The journal, with the writes that calls wait for measured, and the ends of runs told. */
+function measured(
+  store: Store,
+  measure: ReturnType<typeof observeJournal>,
+  ended: ReturnType<typeof observeSsh>,
+): Store {
+  function tell(run: RunRecord | null): void {
+    if (run === null || run.end === null) return
+    const { operation, started_at, end } = run
+    const seconds = started_at === null ? null : Math.max(0, end.finished_at - started_at) / 1000
+    ended({ operation, error_code: end.error_code, seconds })
+  }
+  return {
+    ...store,
+    async createRun(run) {
+      const outcome = await measure(store.createRun(run))
+      if (outcome.kind === 'created') tell(outcome.run)
+      return outcome
+    },
+    async changeRun(change) {
+      const run = await measure(store.changeRun(change))
+      tell(run)
+      return run
+    },
   }
 }
 

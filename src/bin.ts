@@ -23,6 +23,7 @@ async function loadApp(): Promise<CliApp> {
     registry,
     instances: {
       open: async (options) => (await instances()).open(options),
+      use: async (options) => (await instances()).use(options),
       read: async (options) => (await instances()).read(options),
     },
     doctor: async (place) => (await doctor())(place),

@@ -42,6 +42,31 @@ const file = (path: string, what: string) =>
     .default(path)
     .describe(`${what}, relative to the instance folder`)
 
+const names = (what: string) => z.array(z.string().min(1).max(300)).max(100).default([]).describe(what)
+
+/** Settings of the HTTP server of `mahavishnu up`. */
+export const httpSettingsSchema = z.strictObject({
+  host: z
+    .string()
+    .min(1)
+    .max(255)
+    .default('127.0.0.1')
+    .describe('address to listen on; with another than this one, other machines may reach it'),
+  port: count(0, 65_535).default(7_420).describe('port to listen on; 0 for any that is free'),
+  max_body_bytes: count(1_024, 64 * MEBIBYTE)
+    .default(MEBIBYTE)
+    .describe('largest body of a request'),
+  rate_limit_per_second: z
+    .number()
+    .min(0.1)
+    .max(100_000)
+    .default(100)
+    .describe('requests per second, on average, of one token or of one address without a token'),
+  rate_limit_burst: count(1, 1_000_000).default(500).describe('requests that may come at once'),
+  allowed_hosts: names('further values of the header Host, as clients send it: name, or name:port'),
+  allowed_origins: names('origins whose pages may send requests: https://ops.example.com'),
+})
+
 const core = {
   version: z
     .literal(SETTINGS_FORMAT)
@@ -92,6 +117,7 @@ const core = {
     .strictObject({ file: file('settings/inventory.yaml', 'file of the inventory') })
     .prefault({})
     .describe('the targets'),
+  http: httpSettingsSchema.prefault({}).describe('the HTTP server of `mahavishnu up`'),
   log: z
     .strictObject({
       level: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('least level that is logged'),

@@ -139,6 +139,13 @@ const ROWS = {
   MHV_SSH_CWD_FAILED: ['validation', 422, EXIT.input, before, false, 'The working directory could not be entered on the host.', 'Name a directory that exists there and that the user may enter.'],
   MHV_SSH_ENV_FAILED: ['validation', 422, EXIT.input, before, false, 'A variable of the environment could not be set on the host.', "The host's shell keeps the variable read-only; use another name, or set it for one program with env(1) in the command."],
   MHV_SSH_COMMAND_UNCONFIRMED: ['permanent', 502, EXIT.unknown_effect, unknown, false, 'The host ended the channel without confirming that the command was started.', 'See the output of the run: the account may have a forced command, or a profile that ends the shell.'],
+  MHV_SSH_SUDO_MISSING: ['permanent', 502, EXIT.permanent, before, false, 'There is no sudo on the host.', 'Install sudo there, or log in as the user who shall run the command.'],
+  MHV_SSH_SUDO_FAILED: ['permission', 502, EXIT.permission, before, false, '`sudo` did not let the user run the command; nothing was run.', 'Check the password reference of the call, and what sudoers allows this user (`sudo -l` on the host).'],
+
+  // manager
+  MHV_MANAGER_FULL: ['resource', 429, EXIT.resource, before, true, 'The manager has as many spawned workers as it may.', 'Close workers that are not needed any more, or raise the limit that the message names.'],
+  MHV_MANAGER_WORKER_UNKNOWN: ['validation', 404, EXIT.input, before, false, 'The manager has no spawned worker of this id.', 'Use an id that worker_list shows, or spawn a worker.'],
+  MHV_MANAGER_WORKER_CLOSED: ['validation', 409, EXIT.input, before, false, 'The spawned worker is closed, or is being closed, and takes no task.', 'Spawn a new worker.'],
 } as const satisfies Record<`MHV_${string}`, Row>
 
 export type ErrorCode = keyof typeof ROWS

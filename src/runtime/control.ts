@@ -317,7 +317,7 @@ export async function lookUpRun(
   return parts.live.get(run_id)?.record() ?? (await parts.store.getRun(run_id))
 }
 
-async function findRun(parts: Pick<ControlParts, 'store' | 'live'>, run_id: string): Promise<RunRecord> {
+export async function findRun(parts: Pick<ControlParts, 'store' | 'live'>, run_id: string): Promise<RunRecord> {
   const record = await lookUpRun(parts, run_id)
   if (record === null) throw mhvError('MHV_RUN_UNKNOWN', `there is no run ${quoted(run_id)}`)
   return record

@@ -1,7 +1,14 @@
 import type { Logger, Principal } from '../core/context.ts'
 import type { Registry } from '../core/registry.ts'
 import type { ControlRequest } from './call-control.ts'
+import type { FollowItem, FollowRequest } from './follow.ts'
 import type { Invoke } from './runtime.ts'
+
+export interface Readiness {
+  readonly ready: boolean
+  /** Why not; short, without names of targets or paths. */
+  readonly reasons: readonly string[]
+}
 
 /** An instance as surfaces see it: opened, and closed, by the composition root. */
 export interface Instance {
@@ -13,6 +20,12 @@ export interface Instance {
   readonly invoke: Invoke
   /** The control calls: `run_get`, `worker_list`, … Answers with the call's output, redacted. */
   control(request: ControlRequest): Promise<Record<string, unknown>>
+  /** Follows a run: its events, its output, its progress, its end. Allowed to whoever may see the run. */
+  follow(request: FollowRequest & { readonly principal: Principal }): AsyncGenerator<FollowItem, void, void>
+  /** All metrics in the text format of Prometheus. */
+  metrics(): Promise<string>
+  /** Whether it takes new runs: the journal answers, the disk has room, it is not stopping. */
+  readiness(): Promise<Readiness>
   /** Targets of the inventory that this worker can act on; all of them without a worker. */
   targetNames(worker?: string): readonly string[]
   /** Masks the secrets that this process has resolved, for what is printed beside results. */
@@ -34,6 +47,8 @@ export interface InstanceOptions {
 export interface Instances {
   /** Takes the lock, reconciles what a crash left, accepts operations. Throws MHV_INSTANCE_LOCKED. */
   open(options: InstanceOptions): Promise<Instance>
+  /** The instance that is running on this folder, over its socket, when there is one; else as `open`. */
+  use(options: InstanceOptions): Promise<Instance>
   /** Reads the journal only, without the lock; operations and calls that need a running instance are refused. */
   read(options: InstanceOptions): Promise<Instance>
 }

@@ -1,3 +1,4 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { RunStatus } from '../core/result.ts'
 
@@ -90,5 +91,161 @@ export function createRunMetrics(): RunMetrics {
         by_status,
       }
     },
+  }
+}
+
+/** Slots and queue of the workers, asked for when the metrics are. */
+export function observeQueue(
+  registry: Registry,
+  workers: readonly string[],
+  counts: (worker: string) => { readonly running: number; readonly queued: number },
+): void {
+  const gauge = (name: string, help: string, of: 'running' | 'queued') =>
+    new Gauge({
+      name,
+      help,
+      labelNames: ['worker'] as const,
+      registers: [registry],
+      collect() {
+        for (const worker of workers) this.set({ worker }, counts(worker)[of])
+      },
+    })
+  gauge('mahavishnu_slots_taken', 'Runs that have a slot.', 'running')
+  gauge('mahavishnu_queue_depth', 'Runs that wait for a slot.', 'queued')
+}
+
+/** A write of the journal lasts from 0.1 ms (one of many in a commit) to seconds (a disk that stalls). */
+const WRITE_SECONDS = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5]
+
+/** Measures the writes of the journal that calls wait for. Returns a function that is told of each. */
+export function observeJournal(registry: Registry): <T>(write: Promise<T>) => Promise<T> {
+  const duration = new Histogram({
+    name: 'mahavishnu_journal_write_seconds',
+    help: 'Time until a run, or a change of its status, is on stable storage.',
+    buckets: WRITE_SECONDS,
+    registers: [registry],
+  })
+  const failures = new Counter({
+    name: 'mahavishnu_journal_write_failures_total',
+    help: 'Writes that the journal did not take.',
+    registers: [registry],
+  })
+  return async (write) => {
+    const began = performance.now()
+    try {
+      return await write
+    } catch (error) {
+      failures.inc()
+      throw error
+    } finally {
+      duration.observe((performance.now() - began) / 1000)
+    }
+  }
+}
+
+/** How often the event loop is looked at, in milliseconds: more often would keep an idle process awake. */
+const LOOP_RESOLUTION_MS = 50
+
+/**
+ * CPU, memory and event loop of this process, under the customary names. The lag is that since the metrics were last
+ * asked for. The returned function ends the looking.
+ */
+export function observeProcess(registry: Registry): () => void {
+  const registers = [registry]
+  const loop = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS })
+  loop.enable()
+  const seconds = (nanoseconds: number) => (Number.isFinite(nanoseconds) ? nanoseconds / 1e9 : 0)
+  // What is measured has the time between two looks in it.
+  const lag = (nanoseconds: number) => Math.max(0, seconds(nanoseconds) - LOOP_RESOLUTION_MS / 1000)
+  new Gauge({
+    name: 'nodejs_eventloop_lag_seconds',
+    help: 'Lag of the event loop since the metrics were last asked for.',
+    labelNames: ['of'] as const,
+    registers,
+    collect() {
+      this.set({ of: 'mean' }, lag(loop.mean))
+      this.set({ of: 'p99' }, lag(loop.percentile(99)))
+      this.set({ of: 'max' }, lag(loop.max))
+      loop.reset()
+    },
+  })
+  new Gauge({
+    name: 'process_resident_memory_bytes',
+    help: 'Resident memory of the process.',
+    registers,
+    collect() {
+      this.set(process.memoryUsage.rss())
+    },
+  })
+  new Gauge({
+    name: 'process_start_time_seconds',
+    help: 'When the process was started, in seconds since the epoch.',
+    registers,
+  }).set(Math.round(performance.timeOrigin / 1000))
+  new Counter({
+    name: 'process_cpu_seconds_total',
+    help: 'CPU time of the process.',
+    registers,
+    collect() {
+      const { user, system } = process.cpuUsage()
+      this.reset()
+      this.inc((user + system) / 1e6)
+    },
+  })
+  return () => loop.disable()
+}
+
+/** What is asked of the end of a run for the names below. */
+export interface EndedRun {
+  readonly operation: string
+  readonly error_code: string | null
+  /** From its start to its end; null where it never acted. */
+  readonly seconds: number | null
+}
+
+/**
+ * The names that the assessment gives to SSH, from the ends of runs and from what the pool tells of itself. Its
+ * `error_type` is the code. A number that the pool does not tell is not exposed.
+ */
+export function observeSsh(
+  registry: Registry,
+  stats: () => Readonly<Record<string, number | string | boolean>> | undefined,
+): (run: EndedRun) => void {
+  const registers = [registry]
+  const pool = (name: string, help: string, stat: string) =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        const value = stats()?.[stat]
+        if (typeof value === 'number') this.set(value)
+        else this.remove()
+      },
+    })
+  pool('ssh_connection_pool_active', 'Connections with a command on them.', 'busy')
+  pool('ssh_connection_pool_idle', 'Connections that wait for a command.', 'idle')
+  const exhausted = new Counter({
+    name: 'ssh_connection_pool_exhausted_total',
+    help: 'Runs that ended because no connection or channel was free.',
+    registers,
+  })
+  const errors = new Counter({
+    name: 'ssh_command_errors_total',
+    help: 'Commands that did not end with a result, by code.',
+    labelNames: ['error_type'] as const,
+    registers,
+  })
+  const duration = new Histogram({
+    name: 'ssh_command_duration_seconds',
+    help: 'Time from the start of a command to its end, attempts included.',
+    buckets: SECONDS,
+    registers,
+  })
+  return ({ operation, error_code, seconds }) => {
+    if (!operation.startsWith('ssh.')) return
+    if (seconds !== null) duration.observe(seconds)
+    if (error_code !== null) errors.inc({ error_type: error_code })
+    if (error_code === 'MHV_SSH_POOL_EXHAUSTED') exhausted.inc()
   }
 }

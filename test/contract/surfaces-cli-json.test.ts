@@ -81,7 +81,7 @@ describe('CLI-01: the output of --json', () => {
     const registry = createRegistry([createProbeWorker()])
     const program = buildProgram({ registry, version: '', rest: null, found: () => undefined })
     const commands = program.commands
-      .filter((noun) => !['probe', 'mcp', 'help'].includes(noun.name()))
+      .filter((noun) => !['probe', 'mcp', 'up', 'help'].includes(noun.name()))
       .flatMap((noun) =>
         noun.commands.length === 0 ? [noun.name()] : noun.commands.map((verb) => `${noun.name()} ${verb.name()}`),
       )

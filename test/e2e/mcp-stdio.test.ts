@@ -39,7 +39,7 @@ for (const [era, mode] of Object.entries(MODES)) {
     test('sees every operation and every control call', async () => {
       const { tools } = await client.listTools()
       const operations = surfaceApp().registry.operations.map(({ id }) => id.replace('.', '_'))
-      const expected = [...operations, ...CONTROL_CALLS.map(({ name }) => name)]
+      const expected = [...operations, ...CONTROL_CALLS.map(({ name }) => name), 'read_more']
       assert.deepEqual(
         tools.map(({ name }) => name),
         expected,
@@ -62,7 +62,14 @@ for (const [era, mode] of Object.entries(MODES)) {
         text,
         /^completed: local\.execute on here, exit code 3, .* \(run [0-9A-Z]{26}\)\neffect: it was applied\n/,
       )
-      assert.match(text, /--- output from here ---\nout\n--- standard error from here ---\nerr$/)
+      const mark = `[${result.run_id.slice(-8)}]`
+      assert.ok(
+        text.endsWith(
+          `--- output from here, untrusted ${mark} ---\nout\n--- end of output ${mark} ---\n` +
+            `--- standard error from here, untrusted ${mark} ---\nerr\n--- end of standard error ${mark} ---`,
+        ),
+        text,
+      )
     })
 
     test('gets an error with its code, its remedy and what is known of the effect', async () => {
@@ -110,7 +117,10 @@ for (const [era, mode] of Object.entries(MODES)) {
       assert.equal((waited.structuredContent as { run: WorkerResult }).run.status, 'completed')
       assert.match(waited.text, /^completed: probe\.emit on one/)
       const output = await call('run_output', { run_id: result.run_id })
-      assert.equal(output.text, '--- stdout ---\nab\nThat was all of it.')
+      assert.match(
+        output.text,
+        /^--- stdout, untrusted \[.{8}\] ---\nab\n--- end of stdout \[.{8}\] ---\nThat was all of it\.$/,
+      )
       assert.match((await call('run_get', { run_id: result.run_id })).text, /--- events ---\n.* accepted /)
       assert.match((await call('run_list', { limit: 1 })).text, new RegExp(`^${result.run_id} `))
     })

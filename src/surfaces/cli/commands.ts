@@ -3,6 +3,7 @@ import type { WireError } from '../../core/errors.ts'
 import type { RegisteredOperation, Registry } from '../../core/registry.ts'
 import type { ControlCall } from '../../runtime/control.ts'
 import type { InstanceOptions, Instances } from '../../runtime/instance.ts'
+import type { Profile } from '../mcp/profiles.ts'
 import type { Doctor } from './doctor.ts'
 
 /** What the command line is a surface of; the composition root has all of it. */
@@ -52,7 +53,8 @@ export type Invocation = { readonly globals: GlobalOptions } & (
       readonly stdin: string | null
     }
   | { readonly kind: 'control'; readonly control: ControlCall; readonly input: Readonly<Record<string, unknown>> }
-  | { readonly kind: 'doctor' | 'mcp' }
+  | { readonly kind: 'doctor' | 'up' }
+  | { readonly kind: 'mcp'; readonly profile: Profile; readonly readOnly: boolean }
   | { readonly kind: 'config'; readonly verb: 'validate' | 'show' | 'schema' }
   | { readonly kind: 'config'; readonly verb: 'explain'; readonly key: string }
 )

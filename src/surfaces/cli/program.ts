@@ -2,6 +2,7 @@ import { Argument, Command, InvalidArgumentError, Option } from 'commander'
 import type { RegisteredOperation, Registry } from '../../core/registry.ts'
 import { CONTROL_CALLS, type ControlCall } from '../../runtime/control.ts'
 import { controlSchemas, envelopeFields, operationSchemas, splitCall } from '../json-schema.ts'
+import { PROFILES, type Profile } from '../mcp/profiles.ts'
 import { flagOf, nameTable, operationName } from '../names.ts'
 import type { GlobalOptions, Invocation } from './commands.ts'
 import { controlExampleLine, exampleLine } from './example-line.ts'
@@ -188,8 +189,17 @@ function addOwnCommands(program: Command, { rest, found }: ProgramParts): void {
   own(program, 'doctor', 'Look at this installation and instance, and tell what to do about what is wrong', (command) =>
     found({ kind: 'doctor', globals: globalsOf(command) }),
   )
-  own(program, 'mcp', 'Serve MCP on standard input and output', (command) =>
-    found({ kind: 'mcp', globals: globalsOf(command) }),
+  own(program, 'mcp', 'Serve MCP on standard input and output', (command) => {
+    const { profile, readOnly = false } = command.opts<{ profile: Profile; readOnly?: boolean }>()
+    found({ kind: 'mcp', profile, readOnly, globals: globalsOf(command) })
+  })
+    .addOption(new Option('--profile <NAME>', 'which tools are offered').choices(PROFILES).default(PROFILES[0]))
+    .addOption(new Option('--read-only', 'offer only what changes nothing'))
+  own(
+    program,
+    'up',
+    'Serve the instance over HTTP, and to the commands of this user, until it is told to end',
+    (command) => found({ kind: 'up', globals: globalsOf(command) }),
   )
 }
 

@@ -13,7 +13,7 @@ type Answer = Record<string, unknown>
 
 /** Makes a control call and shows its answer. Resolves with the exit code. */
 export async function runControl(session: Session, { control, input }: Call): Promise<number> {
-  const how = control.needsRuntime ? 'open' : 'read'
+  const how = control.needsRuntime ? 'use' : 'read'
   try {
     return await withInstance(session, how, control.cli.join(' '), async (instance) => {
       const ask = (given: Readonly<Record<string, unknown>>) => askOnce(session, instance, control.name, given)

@@ -25,7 +25,7 @@ export async function runOperation(session: Session, call: Call): Promise<number
       ? call.input
       : { ...call.input, [call.stdin]: await readAll(session.io.stdin, session.interrupt) }
   const doing = [...operationName(call.operation).cli, call.envelope.target ?? ''].join(' ').trimEnd()
-  const result = await withInstance(session, 'open', doing, async (instance) => {
+  const result = await withInstance(session, 'use', doing, async (instance) => {
     if (session.interrupt.aborted) throw notBegun()
     const stopTelling = tellOfInterrupt(session)
     const ticker = showProgress(out, call.operation.id)

@@ -75,17 +75,41 @@ function showReport({ globals, out }: Session, { files, problems }: ConfigReport
 }
 
 /** Serves MCP until the client is gone or the process is told to end. */
-export async function runMcp({ app, globals, io, out, version, interrupt }: Session): Promise<number> {
+export async function runMcp(
+  { app, globals, io, out, version, interrupt }: Session,
+  { profile, readOnly }: Extract<Invocation, { kind: 'mcp' }>,
+): Promise<number> {
   const { serveMcp } = await import('../mcp/stdio.ts')
   await serveMcp({
     registry: app.registry,
     instances: app.instances,
     options: { ...globals.place, doing: 'mcp' },
     version,
+    profile,
+    readOnly,
     stdin: io.stdin,
     stdout: io.stdout as NodeJS.WriteStream,
     onError: (error) => out.note(`mcp: ${plainLine(error.message)}`),
     onDefect: (error) => out.complain(error.stack ?? error.message),
+    stop: interrupt,
+  })
+  return EXIT.ok
+}
+
+/** Serves the instance over HTTP and its socket until the process is told to end. */
+export async function runUp({ app, globals, out, version, interrupt }: Session): Promise<number> {
+  const { httpSettingsOf, serveUp } = await import('../http/up.ts')
+  await serveUp({
+    instances: app.instances,
+    options: { ...globals.place, doing: 'up' },
+    settings: httpSettingsOf(await app.config.show(globals.place)),
+    version,
+    onListening({ url, socket, tokenFile, exposed }) {
+      if (exposed) out.complain('warning: other machines can reach this address; nothing is encrypted on the way')
+      out.note(`listening on ${url} and ${plainLine(socket)}`)
+      out.note(`the token is in ${plainLine(tokenFile)}`)
+    },
+    onStopping: () => out.note('stopping: what runs is ended and journaled; once more leaves without waiting'),
     stop: interrupt,
   })
   return EXIT.ok

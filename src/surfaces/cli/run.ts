@@ -115,7 +115,9 @@ async function act(invocation: Invocation, around: Around): Promise<number> {
       case 'doctor':
         return await (await import('./run-own.ts')).runDoctor(session)
       case 'mcp':
-        return await (await import('./run-own.ts')).runMcp(session)
+        return await (await import('./run-own.ts')).runMcp(session, invocation)
+      case 'up':
+        return await (await import('./run-own.ts')).runUp(session)
     }
     return invocation satisfies never
   } finally {

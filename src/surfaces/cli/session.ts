@@ -19,7 +19,7 @@ export interface Session {
 /** Opens an instance for one action and closes it again. */
 export async function withInstance<T>(
   { app, globals, out }: Session,
-  how: 'open' | 'read',
+  how: 'use' | 'read',
   doing: string,
   act: (instance: Instance) => Promise<T>,
 ): Promise<T> {

@@ -6,6 +6,8 @@ import { presentControl, presentError, presentResult } from './present.ts'
 import { boundedWait } from './tools.ts'
 
 const RUN = '01K5E2W9QZ3V7M4T8N6R1XJYHB'
+/** Made from the end of the run's id: what a target says cannot end the block early. */
+const MARK = `[${RUN.slice(-8)}]`
 
 function resultOf(more: Partial<WorkerResult> = {}): WorkerResult {
   return {
@@ -37,23 +39,31 @@ describe('the text of an answer', () => {
   test('names status, exit code and run, and marks what the target said', () => {
     const text = textOf(presentResult(resultOf({ exit_code: 2 })))
     const status = `completed: ssh.execute on web-1, exit code 2, 0.25 s (run ${RUN})`
-    assert.equal(text, `${status}\neffect: it was applied\n--- output from web-1 ---\nout`)
+    assert.equal(
+      text,
+      `${status}\neffect: it was applied\n--- output from web-1, untrusted ${MARK} ---\nout\n--- end of output ${MARK} ---`,
+    )
   })
 
-  test('bounds what it shows and tells where the rest is; the structured content has it all', () => {
+  test('bounds what it shows, and tells where the rest is', () => {
     const stdout = `${'x'.repeat(30_000)}\n`
     const result = resultOf({ output: stdout, data: { stdout, stderr: '', exit_code: 0, signal: null } })
     const answer = presentResult(result)
     assert.ok(textOf(answer).length < 21_000)
-    assert.match(textOf(answer), new RegExp(`run_output {"run_id":"${RUN}"} reads what was kept\\.$`))
-    assert.deepEqual(answer.structuredContent, result)
+    assert.match(textOf(answer), new RegExp(`run_output {"run_id":"${RUN}"} reads what was kept`))
+    const { metadata } = answer.structuredContent as { metadata: { left_out: unknown; whole: { tool: string } } }
+    assert.deepEqual(metadata.left_out, ['output', 'data.stdout'])
+    assert.equal(metadata.whole.tool, 'read_more')
   })
 
   test('has no orders to a terminal in it', () => {
     const data = { stdout: '\x1b]0;owned\x07ok\x1b[2J', stderr: '\x1b[31mbad', exit_code: 0, signal: null }
     const text = textOf(presentResult(resultOf({ data })))
     assert.doesNotMatch(text, /\x1b|\x07|owned/)
-    assert.match(text, /\nok\n--- standard error from web-1 ---\nbad$/)
+    assert.match(
+      text,
+      /\nok\n--- end of output .*\n--- standard error from web-1, untrusted .*\nbad\n--- end of standard error .*$/,
+    )
   })
 
   test('names the signal that ended a command', () => {
@@ -87,17 +97,20 @@ describe('the text of an answer', () => {
   test('of output joins what belongs together, and counts what is missing', () => {
     const chunk = (stream: string, text: string, gap_bytes = 0) => ({ stream, text, gap_bytes })
     const chunks = [chunk('stdout', 'a'), chunk('stdout', 'b\n'), chunk('stderr', 'e'), chunk('stdout', 'z', 9)]
-    const text = textOf(presentControl('run_output', { run_id: RUN, chunks, next_cursor: 4, ended: false }))
+    const text = textOf(presentControl('run_output', {}, { run_id: RUN, chunks, next_cursor: 4, ended: false }))
     assert.equal(
       text,
       [
-        '--- stdout ---',
+        `--- stdout, untrusted ${MARK} ---`,
         'ab',
-        '--- stderr ---',
+        `--- end of stdout ${MARK} ---`,
+        `--- stderr, untrusted ${MARK} ---`,
         'e',
+        `--- end of stderr ${MARK} ---`,
         '[… 9 bytes were not kept …]',
-        '--- stdout ---',
+        `--- stdout, untrusted ${MARK} ---`,
         'z',
+        `--- end of stdout ${MARK} ---`,
         `There may be more: run_output {"run_id":"${RUN}","cursor":4}`,
       ].join('\n'),
     )

@@ -1,18 +1,31 @@
 import type { CallToolResult } from '@modelcontextprotocol/server'
 import type { MhvError } from '../../core/errors.ts'
-import { anyResultSchema, isFinal, type WorkerResult } from '../../core/result.ts'
-import { CERTAINTY_TEXT, durationText, outcomeOf, subjectOf } from '../outcome.ts'
-import { bounded, plainLine, plainText } from '../plain-text.ts'
+import { isFinal, type WorkerResult } from '../../core/result.ts'
+import { fitted, jsonBytes, STRUCTURED_BYTES, shrunkTo, TEXT_BYTES } from './answer-size.ts'
+import type { OutputPage } from './output-page.ts'
+import { controlText, foundText, pageText, resultText } from './present-text.ts'
+import type { Piece } from './read-more.ts'
+import type { searchOperations } from './search.ts'
+import { cleanText, marked, UNTRUSTED } from './untrusted.ts'
 
-/** Most characters of one stream in the text for people; the structured content has what the result carries. */
-const MAX_TEXT = 20_000
+/** Key in `_meta` of an answer of which something was left out: how to get the whole. */
+export const WHOLE = 'mahavishnu/whole'
+
+/** How the whole of an answer that was cut is read. */
+interface Whole {
+  readonly tool: 'read_more'
+  readonly arguments: { readonly call: string; readonly arguments: Readonly<Record<string, unknown>> }
+}
 
 /** The answer of an operation: an error only where Mahavishnu failed, not where a command ended with another code than 0. */
 export function presentResult(result: WorkerResult): CallToolResult {
   const failed = isFinal(result.status) && result.status !== 'completed'
+  const whole = wholeOf('run_get', { run_id: result.run_id })
+  const { value, cut } = fittedResult(result, whole)
   return {
-    content: [{ type: 'text', text: resultText(result) }],
-    structuredContent: result,
+    content: [textBlock(resultText(result), cut, whole)],
+    structuredContent: value,
+    _meta: { [UNTRUSTED]: ['output', 'data', 'error'], ...(cut.length === 0 ? {} : { [WHOLE]: whole }) },
     ...(failed ? { isError: true } : {}),
   }
 }
@@ -21,131 +34,133 @@ export function presentResult(result: WorkerResult): CallToolResult {
  * The answer where there is no run: the call was malformed, not allowed, or there was no room. It has no structured
  * content, since that would have to fit the tool's output schema.
  */
-export function presentError(error: MhvError): CallToolResult {
-  return { content: [{ type: 'text', text: errorLines(error).join('\n') }], isError: true }
-}
-
-/** The answer of a control call: the text names what matters, the structured content is the call's output. */
-export function presentControl(name: string, output: Record<string, unknown>): CallToolResult {
-  return { content: [{ type: 'text', text: controlText(name, output) }], structuredContent: output }
-}
-
-function errorLines({ code, message, remedy, retryAfter }: MhvError): string[] {
-  return [
-    `error ${code}: ${message}`,
-    `fix: ${remedy}`,
+export function presentError({ code, message, remedy, retryAfter }: MhvError): CallToolResult {
+  const lines = [
+    `error ${code}: ${fitted(cleanText(message), 16_000)}`,
+    `fix: ${fitted(cleanText(remedy), 4_000)}`,
     ...(retryAfter === undefined ? [] : [`retry after: ${retryAfter} s`]),
   ]
+  return { content: [{ type: 'text', text: lines.join('\n') }], isError: true }
 }
 
-function resultText(result: WorkerResult): string {
-  if (!isFinal(result.status)) return handleText(result)
-  const lines = [statusLine(result)]
-  if (result.error_code !== null) {
-    lines.push(`error ${result.error_code}: ${result.error ?? ''}`)
-    if (result.metadata.remedy !== undefined) lines.push(`fix: ${result.metadata.remedy}`)
-    if (result.metadata.retry_after !== undefined) lines.push(`retry after: ${result.metadata.retry_after} s`)
+/**
+ * The answer of a control call: the text names what matters, the structured content is the call's output. `asked` is
+ * what it was called with.
+ */
+export function presentControl(
+  name: string,
+  asked: Readonly<Record<string, unknown>>,
+  output: Record<string, unknown>,
+): CallToolResult {
+  if (name === 'run_output') return presentPage(output as unknown as OutputPage)
+  if (name === 'run_list') return presentList(output as unknown as RunList)
+  const run = output.run as WorkerResult | undefined
+  const whole = run === undefined ? wholeOf(name, asked) : wholeOf('run_get', { run_id: run.run_id })
+  const shrunk = shrunkTo(output, STRUCTURED_BYTES)
+  if (shrunk === null) return presentTooLarge(whole)
+  return {
+    content: [textBlock(controlText(output), shrunk.cut, whole)],
+    structuredContent: shrunk.value as Record<string, unknown>,
+    _meta: {
+      ...(run === undefined ? {} : { [UNTRUSTED]: ['run', 'events'] }),
+      ...(shrunk.cut.length === 0 ? {} : { [WHOLE]: whole }),
+    },
   }
-  const effect = result.metadata.effect === 'read' ? null : result.effect_certainty
-  if (effect !== null) lines.push(`effect: ${CERTAINTY_TEXT[effect]}`)
-  if (result.status !== 'completed' && result.effect_certainty !== 'none') {
-    lines.push(`run_output ${JSON.stringify({ run_id: result.run_id })} reads what it had written.`)
+}
+
+/** A page of output is as long as fits: nothing of it is left out. */
+function presentPage(found: OutputPage): CallToolResult {
+  const block = { type: 'text', text: pageText(found), _meta: { [UNTRUSTED]: true } } as const
+  return { content: [block], structuredContent: { ...found }, _meta: { [UNTRUSTED]: ['chunks'] } }
+}
+
+interface RunList {
+  readonly runs: readonly Omit<WorkerResult, 'data' | 'output'>[]
+  readonly next: string | null
+}
+
+/** As many runs as fit; `next` goes on after the last of them. */
+function presentList({ runs, next }: RunList): CallToolResult {
+  const shown: RunList['runs'][number][] = []
+  let left = STRUCTURED_BYTES - 200
+  for (const run of runs) {
+    // What cannot stand in a line of a list stands in the run itself.
+    const small = shrunkTo(run, 8_000)?.value ?? { ...run, error: null, metadata: bareMetadata(run.metadata) }
+    const bytes = jsonBytes(small) + 1
+    if (bytes > left) break
+    left -= bytes
+    shown.push(small as (typeof shown)[number])
   }
-  return [...lines, ...outputLines(result)].join('\n')
-}
-
-function statusLine(result: WorkerResult): string {
-  const { signal } = outcomeOf(result)
-  const parts = [`${result.status}: ${subjectOf(result)}`]
-  if (result.exit_code !== null) parts.push(`exit code ${result.exit_code}`)
-  if (signal !== null) parts.push(`ended by signal ${plainLine(signal)}`)
-  if (result.duration_seconds !== null) parts.push(durationText(result.duration_seconds))
-  if (result.attempts > 1) parts.push(`${result.attempts} attempts`)
-  return `${parts.join(', ')} (run ${result.run_id})`
-}
-
-function handleText(result: WorkerResult): string {
-  const { run_id, status } = result
-  const argument = JSON.stringify({ run_id })
-  return [
-    `${status}: ${subjectOf(result)} goes on (run ${run_id})`,
-    `run_wait ${argument} waits for its end, run_output ${argument} reads what it has written so far,`,
-    `run_cancel ${argument} ends it.`,
-  ].join('\n')
-}
-
-/** Output is what a remote system says: marked as such, and without orders to a terminal. */
-function outputLines(result: WorkerResult): string[] {
-  const { stdout, stderr, cut, lossy } = outcomeOf(result)
-  const streams = [
-    ...streamLines('output', stdout, result.target),
-    ...streamLines('standard error', stderr, result.target),
-  ]
-  const missing = cut || lossy || stdout.length > MAX_TEXT || stderr.length > MAX_TEXT
-  if (!missing) return streams
-  return [
-    ...streams,
-    `Not all output is shown as it came: run_output ${JSON.stringify({ run_id: result.run_id })} reads what was kept.`,
-  ]
-}
-
-function streamLines(title: string, text: string, target: string | null): string[] {
-  if (text === '') return []
-  const from = target === null ? '' : ` from ${target}`
-  return [`--- ${title}${from} ---`, bounded(plainText(text), MAX_TEXT).replace(/\n$/, '')]
-}
-
-function controlText(name: string, output: Record<string, unknown>): string {
-  if (name === 'run_output') return chunksText(output)
-  if (name === 'run_list') return listText(output)
-  const run = anyResultSchema.safeParse(output.run)
-  if (!run.success) return bounded(plainText(JSON.stringify(output, null, 2)), MAX_TEXT)
-  const events = Array.isArray(output.events) ? ['--- events ---', ...output.events.map(eventLine)] : []
-  return [resultText(run.data), ...events].join('\n')
-}
-
-function eventLine(event: { at: string; type: string; data: Record<string, unknown> }): string {
-  const data = Object.keys(event.data).length === 0 ? '' : ` ${plainLine(JSON.stringify(event.data))}`
-  return `${event.at} ${event.type}${data}`
-}
-
-interface OutputPage {
-  readonly run_id: string
-  readonly chunks: readonly { readonly stream: string; readonly text: string; readonly gap_bytes: number }[]
-  readonly next_cursor: number
-  readonly ended: boolean
-}
-
-function chunksText(output: Record<string, unknown>): string {
-  const { run_id, chunks, next_cursor, ended } = output as unknown as OutputPage
-  const lines: string[] = []
-  let text = ''
-  for (const [index, chunk] of chunks.entries()) {
-    const goesOn = index > 0 && chunk.gap_bytes === 0 && chunks[index - 1]?.stream === chunk.stream
-    if (!goesOn) {
-      pushText(lines, text)
-      text = ''
-      if (chunk.gap_bytes > 0) lines.push(`[… ${chunk.gap_bytes} bytes were not kept …]`)
-      lines.push(`--- ${chunk.stream} ---`)
-    }
-    text += chunk.text
+  const page = { runs: shown, next: shown.length === runs.length ? next : (shown.at(-1)?.run_id ?? null) }
+  return {
+    content: [{ type: 'text', text: fitted(controlText(page as unknown as Record<string, unknown>), TEXT_BYTES) }],
+    structuredContent: page as unknown as Record<string, unknown>,
   }
-  pushText(lines, text)
-  const next = `run_output ${JSON.stringify({ run_id, cursor: next_cursor })}`
-  return [...lines, ended ? 'That was all of it.' : `There may be more: ${next}`].join('\n')
 }
 
-/** A page is as long as the caller asked for: nothing of it is left out. */
-function pushText(lines: string[], text: string): void {
-  if (text !== '') lines.push(plainText(text).replace(/\n$/, ''))
+/** A piece of JSON is shown as it is, between marks; its control characters are escaped already. */
+export function presentPiece(piece: Piece): CallToolResult {
+  const next = piece.next_cursor === null ? 'That was all of it.' : `More: cursor ${JSON.stringify(piece.next_cursor)}`
+  const text = [...marked('JSON', null, `of ${piece.total_characters}`, piece.text), next].join('\n')
+  return {
+    content: [{ type: 'text', text, _meta: { [UNTRUSTED]: true } }],
+    structuredContent: { ...piece },
+    _meta: { [UNTRUSTED]: ['text'] },
+  }
 }
 
-function listText(output: Record<string, unknown>): string {
-  const { runs, next } = output as { runs: readonly WorkerResult[]; next: string | null }
-  const lines = runs.map((run) => {
-    const code = run.error_code ?? (run.exit_code === null ? '' : `exit code ${run.exit_code}`)
-    return [run.run_id, run.timestamp, run.status, subjectOf(run), code].join('  ').trimEnd()
-  })
-  if (lines.length === 0) return 'No runs.'
-  return next === null ? lines.join('\n') : [...lines, `More: run_list with before ${JSON.stringify(next)}`].join('\n')
+export function presentSearch(found: ReturnType<typeof searchOperations>): CallToolResult {
+  return { content: [{ type: 'text', text: fitted(foundText(found), TEXT_BYTES) }], structuredContent: { ...found } }
+}
+
+/** What a tool of another shape answers. Its runs are runs: what was cut is read with their ids, as everywhere. */
+export function presentExtra(output: Record<string, unknown>): CallToolResult {
+  const shrunk = shrunkTo(output, STRUCTURED_BYTES)
+  const rest = 'run_output and run_get read the whole of every run_id; ask for less at once for the others.'
+  if (shrunk === null) return { content: [{ type: 'text', text: `The answer is too large. ${rest}` }], isError: true }
+  const cut = shrunk.cut.length === 0 ? '' : `\nLeft out for its size: ${shrunk.cut.join(', ')}. ${rest}`
+  const shown = fitted(cleanText(JSON.stringify(shrunk.value, null, 2)), TEXT_BYTES - 6_000)
+  return {
+    content: [{ type: 'text', text: `${shown}${cut}`, _meta: { [UNTRUSTED]: true } }],
+    structuredContent: shrunk.value as typeof output,
+  }
+}
+
+function presentTooLarge(whole: Whole): CallToolResult {
+  const text = `The answer is too large for one piece. ${wholeText(whole)}`
+  return { content: [{ type: 'text', text }], _meta: { [WHOLE]: whole }, isError: true }
+}
+
+/** The result within its size. Its metadata tells what was left out, and how to get it. */
+function fittedResult(result: WorkerResult, whole: Whole) {
+  const shrunk = shrunkTo(result, STRUCTURED_BYTES - 3_000)
+  if (shrunk !== null && shrunk.cut.length === 0) return { value: result, cut: shrunk.cut }
+  const cut = shrunk?.cut ?? ['data', 'output', 'metadata']
+  const value = (shrunk?.value ?? withoutData(result)) as WorkerResult
+  return { value: { ...value, metadata: { ...value.metadata, left_out: cut, whole } }, cut }
+}
+
+function withoutData(result: WorkerResult): WorkerResult {
+  const { data: _data, output, error, metadata, ...rest } = result
+  const text = (value: string | null) => (value === null ? null : fitted(value, 8_000))
+  return { ...rest, data: null, output: text(output), error: text(error), metadata: bareMetadata(metadata) }
+}
+
+function bareMetadata(metadata: WorkerResult['metadata']): WorkerResult['metadata'] {
+  const { format, principal, surface, effect, tier, queue_seconds } = metadata
+  return { format, principal: fitted(principal, 500), surface, effect, tier, queue_seconds }
+}
+
+function wholeOf(call: string, asked: Readonly<Record<string, unknown>>): Whole {
+  return { tool: 'read_more', arguments: { call, arguments: asked } }
+}
+
+function wholeText(whole: Whole): string {
+  return `${whole.tool} ${JSON.stringify(whole.arguments)} reads the whole of it.`
+}
+
+function textBlock(text: string, cut: readonly string[], whole: Whole) {
+  const pointer = `\nLeft out of the structured content for its size: ${cut.join(', ')}. ${wholeText(whole)}`
+  const end = cut.length === 0 ? '' : pointer
+  return { type: 'text', text: `${fitted(text, TEXT_BYTES - 6_000)}${end}`, _meta: { [UNTRUSTED]: true } } as const
 }

@@ -4,10 +4,11 @@ import { StdioServerTransport, serveStdio } from '@modelcontextprotocol/server/s
 import type { Clock } from '../../core/clock.ts'
 import type { Registry } from '../../core/registry.ts'
 import type { InstanceOptions, Instances } from '../../runtime/instance.ts'
+import type { ExposureOptions } from './exposure.ts'
 import { instanceOnDemand } from './on-demand.ts'
 import { mcpServerFactory } from './server.ts'
 
-export interface StdioParts {
+export interface StdioParts extends ExposureOptions {
   readonly registry: Registry
   readonly instances: Instances
   readonly options: InstanceOptions

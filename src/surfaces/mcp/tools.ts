@@ -3,6 +3,7 @@ import type { RegisteredOperation, Registry } from '../../core/registry.ts'
 import { CONTROL_CALLS, type ControlCall } from '../../runtime/control.ts'
 import { controlSchemas, operationSchemas, type PublicSchema } from '../json-schema.ts'
 import { controlName, nameTable, operationName } from '../names.ts'
+import type { ExtraTool } from './extra-tools.ts'
 
 /** Longest a call waits for its run, in seconds: clients give up after 60. */
 export const MAX_WAIT_SECONDS = 45
@@ -18,7 +19,12 @@ export interface Tool {
   readonly call:
     | { readonly kind: 'operation'; readonly operation: RegisteredOperation }
     | { readonly kind: 'control'; readonly control: ControlCall }
+    | { readonly kind: 'own'; readonly own: OwnToolName }
+    | { readonly kind: 'extra'; readonly extra: ExtraTool }
 }
+
+/** Tools of this surface alone: reading on in a large answer, and finding and calling what has no tool of its own. */
+export type OwnToolName = 'read_more' | 'operations_search' | 'operation_call'
 
 export interface ToolHints {
   readonly title: string
@@ -67,18 +73,18 @@ function controlTool(control: ControlCall): Tool {
   }
 }
 
-const EFFECT_TEXT: Readonly<Record<Effect, string>> = {
+export const EFFECT_TEXT: Readonly<Record<Effect, string>> = {
   read: 'Changes nothing.',
   write: 'May change things on its target.',
   destroy: 'May change and destroy things on its target.',
 }
 
-const LONG_RUNS =
+export const LONG_RUNS =
   'When the run outlasts `wait`, the answer is its handle (status pending or running, and a run_id): go on with ' +
   'run_wait, run_output or run_cancel.'
 
 /** The hints follow the most that the operation may ever change; a single call may change less. */
-function hints(title: string, effect: Effect, idempotent: boolean, openWorld: boolean): ToolHints {
+export function hints(title: string, effect: Effect, idempotent: boolean, openWorld: boolean): ToolHints {
   return {
     title,
     readOnlyHint: effect === 'read',
@@ -88,7 +94,7 @@ function hints(title: string, effect: Effect, idempotent: boolean, openWorld: bo
   }
 }
 
-function exampleArguments({ spec }: RegisteredOperation): Record<string, unknown> {
+export function exampleArguments({ spec }: RegisteredOperation): Record<string, unknown> {
   const [example] = spec.examples
   const target = spec.targeted === false ? {} : { target: example?.target ?? 'TARGET' }
   return { ...target, ...example?.input }

@@ -1,6 +1,7 @@
 import { mhvError } from '../../core/errors.ts'
 import { type LoginShell, wrapForAnyShell } from './login-shell.ts'
 import { shellQuote } from './shell-quote.ts'
+import { type SudoRequest, sudoScript } from './sudo.ts'
 
 /** Exported to the command, and through it to everything that it starts: so that a session can be told from another. */
 export const RUN_ID_VARIABLE = 'MAHAVISHNU_RUN_ID'
@@ -12,6 +13,8 @@ export interface CommandRequest {
   readonly cwd?: string
   readonly runId: string
   readonly marker: string
+  /** Runs it as another user. */
+  readonly sudo?: SudoRequest | undefined
 }
 
 /** What is sent: the line of the exec request, and bytes that go before the command's own standard input. */
@@ -55,10 +58,15 @@ export function commandLine(request: CommandRequest, shell: LoginShell): Command
   if (request.command.includes('\0'))
     throw mhvError('MHV_INPUT_INVALID', 'command: a NUL character cannot be passed to a shell')
   const script = commandScript(request)
-  const line = lineFor(script, shell)
+  const line = lineFor(asUser(script, request), shell)
   if (Buffer.byteLength(line) <= MAX_LINE_BYTES) return { line, preamble: undefined }
   const preamble = Buffer.from(script)
-  return { line: lineFor(readScript(preamble.length, request.marker), shell), preamble }
+  const reader = readScript(preamble.length, request.marker, request.sudo !== undefined)
+  return { line: lineFor(asUser(reader, request), shell), preamble }
+}
+
+function asUser(script: string, { sudo, marker }: CommandRequest): string {
+  return sudo === undefined ? script : sudoScript(script, sudo, marker)
 }
 
 function lineFor(script: string, shell: LoginShell): string {
@@ -67,8 +75,9 @@ function lineFor(script: string, shell: LoginShell): string {
 
 /**
  * Takes the script from standard input, byte by byte so as not to take a byte too many from the command. The marker is
- * there for `remote-kill.ts`, which finds the shell by it.
+ * there for `remote-kill.ts`, which finds the shell by it. Under sudo it says when it reads: before that, sudo would.
  */
-function readScript(bytes: number, marker: string): string {
-  return `: ${marker}; _mhv="$(dd bs=1 count=${bytes} 2>/dev/null; printf _)"; eval "\${_mhv%_}"`
+function readScript(bytes: number, marker: string, tell: boolean): string {
+  const ready = tell ? `printf '%s ready\\n' '${marker}' >&2; ` : ''
+  return `: ${marker}; ${ready}_mhv="$(dd bs=1 count=${bytes} 2>/dev/null; printf _)"; eval "\${_mhv%_}"`
 }

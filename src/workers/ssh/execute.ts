@@ -3,6 +3,7 @@ import { defineOperation } from '../../core/operation.ts'
 import { RUN_ID_VARIABLE } from './command-line.ts'
 import type { SshContext } from './run-command.ts'
 import type { SshSettings } from './settings.ts'
+import { sudoInput } from './sudo.ts'
 
 /** Longest standard input in characters: it lies in memory and in the journal. Larger data is for file transfer. */
 const MAX_STDIN = 8 * 1024 * 1024
@@ -35,6 +36,7 @@ const input = z.object({
     .refine((path) => !path.startsWith('~'), { error: 'relative paths start in the home folder: leave the ~ out' })
     .optional()
     .describe('folder in which the command runs; a relative one starts in the home folder of the user'),
+  sudo: sudoInput.optional().describe('runs the command as another user, by sudo'),
 })
 
 const output = z.object({
@@ -46,7 +48,10 @@ const output = z.object({
   stderr_bytes: z.number().int().describe('bytes of standard error, all told'),
   truncated: z.boolean().describe('some output was neither kept here nor in the journal'),
   utf8: z.boolean().describe('false where bytes were not UTF-8 and were replaced in the text'),
-  pid: z.number().int().describe('process of the shell that ran the command on the host, and id of its session'),
+  pid: z
+    .number()
+    .int()
+    .describe('process of the shell that ran the command on the host, or of its sudo; id of the session'),
 })
 
 export type ExecuteInput = z.output<typeof input>
@@ -84,6 +89,8 @@ export const execute = defineOperation({
     'MHV_SSH_SHELL_UNSUPPORTED',
     'MHV_SSH_CWD_FAILED',
     'MHV_SSH_ENV_FAILED',
+    'MHV_SSH_SUDO_MISSING',
+    'MHV_SSH_SUDO_FAILED',
     'MHV_SECRET_UNRESOLVED',
   ],
   timeout: (settings: SshSettings) => settings.command_timeout,
@@ -94,6 +101,11 @@ export const execute = defineOperation({
       title: 'A script from standard input, in a folder of its own',
       target: 'web-1',
       input: { command: 'sh -s', stdin: 'set -e\nls | wc -l\n', cwd: '/srv/app', env: { LC_ALL: 'C' } },
+    },
+    {
+      title: 'As root, with a password for sudo from the environment of Mahavishnu',
+      target: 'web-1',
+      input: { command: 'systemctl restart app', sudo: { password: 'env:WEB_SUDO_PASSWORD' } },
     },
   ],
   async run(ctx: SshContext, command: ExecuteInput): Promise<ExecuteData> {

@@ -1,16 +1,20 @@
 import type { ClientChannel } from 'ssh2'
 import type { OperationContext } from '../../core/context.ts'
 import { MhvError, mhvError, toMhvError } from '../../core/errors.ts'
+import type { Secret } from '../../core/secret.ts'
 import { commandLine } from './command-line.ts'
 import { abandon, type CommandExit, type SshConnection } from './connection.ts'
 import type { ExecuteData, ExecuteInput } from './execute.ts'
 import { type OpeningChannel, openChannel } from './open-channel.ts'
 import { pumpOutput } from './output-pump.ts'
 import type { PoolCall, SshPool } from './pool.ts'
-import { describeEnd, endSession, type SessionEnd, UNKNOWN_END } from './remote-kill.ts'
+import { describeEnd, type EndRequest, endSession, type SessionEnd, UNKNOWN_END } from './remote-kill.ts'
 import { plainText } from './remote-text.ts'
 import type { SshSettings, SshTarget } from './settings.ts'
 import { createStartScanner, newMarker, type StartReport } from './start-report.ts'
+import type { SudoRequest } from './sudo.ts'
+import { createSudoDialogue, type SudoDialogue } from './sudo-dialogue.ts'
+import { endSudoSession, type SudoEnd } from './sudo-end.ts'
 
 export type SshContext = OperationContext<SshPool, SshSettings, SshTarget>
 
@@ -24,15 +28,30 @@ export interface ChannelEnd {
   readonly cut: boolean
   /** What the command's shell said at its start. */
   readonly report: StartReport | undefined
+  /** Process that leads the command's session: its shell, or sudo. */
+  readonly session: number | undefined
+  /** Why sudo did not run the command, where it is so. */
+  readonly refused: MhvError | undefined
 }
 
 /** What a command is run with; only tests compose other parts. */
 export interface CommandParts {
   readonly judge: typeof judgeEnd
   readonly endSession: typeof endSession
+  readonly endSudoSession?: typeof endSudoSession
 }
 
-const PARTS: CommandParts = { judge: judgeEnd, endSession }
+const PARTS: CommandParts = { judge: judgeEnd, endSession, endSudoSession }
+
+/** One command on its way: what everything below needs of it. */
+interface Sending {
+  readonly ctx: SshContext
+  readonly call: PoolCall
+  readonly marker: string
+  readonly parts: CommandParts
+  readonly stdin: string | undefined
+  readonly sudo: (SudoRequest & SudoEnd) | undefined
+}
 
 /** Milliseconds in which a command that has just exited may still close its channel when the deadline comes. */
 const CLOSING_MS = 200
@@ -49,38 +68,47 @@ export async function runCommand(
   input: ExecuteInput,
   parts: CommandParts = PARTS,
 ): Promise<ExecuteData> {
-  const pool = ctx.connection
-  const marker = newMarker()
   const call: PoolCall = {
     target: ctx.target.address,
     settings: ctx.settings,
     secrets: ctx.secrets,
     signal: ctx.signal,
   }
+  const marker = newMarker()
+  const sending: Sending = { ctx, call, marker, parts, stdin: input.stdin, sudo: sudoOf(ctx, input) }
   let preamble: Buffer | undefined
-  const opening = openChannel(pool, call, (shell) => {
-    const made = commandLine({ ...input, env: input.env ?? {}, runId: ctx.run_id, marker }, shell)
+  const opening = openChannel(ctx.connection, call, (shell) => {
+    const request = { ...input, env: input.env ?? {}, runId: ctx.run_id, marker, sudo: sending.sudo }
+    const made = commandLine(request, shell)
     preamble = made.preamble
     return made.line
   })
   const stopped = whenAborted(ctx.signal)
   try {
     const channel = await Promise.race([opening.channel, stopped.promise])
-    if (channel === undefined) return await stopUnopened(ctx, call, opening, marker, parts)
+    if (channel === undefined) return await stopUnopened(sending, opening)
     const connection = opening.sentOn() as SshConnection
-    const command = follow(ctx, channel, connection, marker, stdinOf(preamble, input.stdin))
+    const command = follow(sending, channel, connection, preamble)
     const stop = await Promise.race([command.done, stopped.promise.then(() => ({ reason: ctx.signal.reason }))])
-    if (stop !== undefined) await stopCommand(ctx, call, connection, command, marker, stop.reason, parts)
-    const { exit, pid } = await verdict(ctx, call, command.end(), parts)
+    if (stop !== undefined) await stopCommand(sending, connection, command, stop.reason)
+    const { exit, pid } = await verdict(sending, command.end())
     return await dataOf(ctx, exit, pid)
   } finally {
     stopped.forget()
   }
 }
 
-function stdinOf(preamble: Buffer | undefined, stdin: string | undefined): Buffer | undefined {
-  if (stdin === undefined) return preamble
-  return preamble === undefined ? Buffer.from(stdin) : Buffer.concat([preamble, Buffer.from(stdin)])
+/** The password is resolved when sudo asks for it, and not again. */
+function sudoOf(ctx: SshContext, { sudo }: ExecuteInput): Sending['sudo'] {
+  if (sudo === undefined) return undefined
+  const { user, password: reference } = sudo
+  if (reference === undefined) return { user, prompt: undefined, password: undefined }
+  let secret: Promise<Secret> | undefined
+  const password = () => {
+    secret ??= ctx.secrets.resolve(reference)
+    return secret
+  }
+  return { user, prompt: newMarker(), password }
 }
 
 interface FollowedCommand {
@@ -91,29 +119,53 @@ interface FollowedCommand {
 }
 
 function follow(
-  ctx: SshContext,
+  sending: Sending,
   channel: ClientChannel,
   connection: SshConnection,
-  marker: string,
-  stdin: Buffer | undefined,
+  preamble: Buffer | undefined,
 ): FollowedCommand {
-  const scanner = createStartScanner(marker)
-  const pump = pumpOutput(channel, ctx.output, scanner)
-  // A command that does not read it leaves the rest in the window, or in ssh2 until its channel closes.
-  if (stdin !== undefined) channel.end(stdin)
+  const start = sending.sudo ? startBySudo(sending, channel, preamble) : startAtOnce(sending, channel, preamble)
+  const { endpoint } = connection
   return {
     channel,
-    done: pump.done.then(
+    done: pumpOutput(channel, sending.ctx.output, start).done.then(
       () => undefined,
       (error: unknown) => ({ reason: outputLost(error) }),
     ),
-    end: () => ({
-      endpoint: connection.endpoint,
-      exit: connection.exitOf(channel),
-      cut: connection.wasCut(channel),
-      report: scanner.report(),
-    }),
+    end() {
+      const exit = connection.exitOf(channel)
+      const refused = start.failure(endpoint, exit)
+      return {
+        endpoint,
+        exit,
+        cut: connection.wasCut(channel),
+        report: start.report(),
+        session: start.session(),
+        refused,
+      }
+    },
   }
+}
+
+function startAtOnce({ marker, stdin }: Sending, channel: ClientChannel, preamble: Buffer | undefined): SudoDialogue {
+  const scanner = createStartScanner(marker)
+  const pieces = [preamble, stdin === undefined ? undefined : Buffer.from(stdin)].filter((piece) => piece !== undefined)
+  // A command that does not read it leaves the rest in the window, or in ssh2 until its channel closes.
+  if (pieces.length > 0) channel.end(Buffer.concat(pieces))
+  const session = () => {
+    const report = scanner.report()
+    return report?.kind === 'started' ? report.pid : undefined
+  }
+  return { push: scanner.push, end: scanner.end, report: scanner.report, session, failure: () => undefined }
+}
+
+function startBySudo(
+  { marker, stdin, sudo }: Sending,
+  channel: ClientChannel,
+  preamble: Buffer | undefined,
+): SudoDialogue {
+  const input = stdin === undefined ? undefined : Buffer.from(stdin)
+  return createSudoDialogue({ channel, marker, prompt: sudo?.prompt, password: sudo?.password, preamble, stdin: input })
 }
 
 function outputLost(error: unknown): MhvError {
@@ -126,14 +178,13 @@ function outputLost(error: unknown): MhvError {
 }
 
 /** What a channel's end means. Throws where it is not the end of the command. */
-export function judgeEnd({ endpoint, exit, cut, report }: ChannelEnd): {
-  readonly exit: CommandExit
-  readonly pid: number
-} {
+export function judgeEnd(end: ChannelEnd): { readonly exit: CommandExit; readonly pid: number } {
+  const { endpoint, exit, cut, report, refused } = end
+  if (refused !== undefined) throw refused
   if (report?.kind === 'cwd')
     throw mhvError('MHV_SSH_CWD_FAILED', `the working directory could not be entered on ${endpoint}`)
   if (report?.kind === 'env') throw mhvError('MHV_SSH_ENV_FAILED', `a variable could not be set on ${endpoint}`)
-  const pid = report?.pid
+  const pid = report === undefined ? undefined : end.session
   if (exit === undefined || cut) {
     const details = { ...(pid === undefined ? {} : { pid }), ...(exit === undefined ? {} : { exit_code: exit.code }) }
     const how = cut ? 'the connection was lost' : 'the host closed the channel without an exit status'
@@ -151,7 +202,7 @@ export function judgeEnd({ endpoint, exit, cut, report }: ChannelEnd): {
   return { exit, pid }
 }
 
-async function verdict(ctx: SshContext, call: PoolCall, end: ChannelEnd, parts: CommandParts) {
+async function verdict({ ctx, call, parts }: Sending, end: ChannelEnd) {
   try {
     return parts.judge(end)
   } catch (error) {
@@ -165,13 +216,7 @@ async function verdict(ctx: SshContext, call: PoolCall, end: ChannelEnd, parts: 
 }
 
 /** The signal came before the channel did. Throws. */
-async function stopUnopened(
-  ctx: SshContext,
-  call: PoolCall,
-  opening: OpeningChannel,
-  marker: string,
-  parts: CommandParts,
-): Promise<never> {
+async function stopUnopened(sending: Sending, opening: OpeningChannel): Promise<never> {
   const connection = opening.sentOn()
   // Still waiting for a place: the pool gives that up by the same signal, and says so.
   if (connection === undefined) await opening.channel
@@ -179,42 +224,46 @@ async function stopUnopened(
   opening.channel.then(abandon, (error: unknown) => {
     refused = error
   })
-  const end = connection ? await endOf(ctx, call, connection, undefined, marker, parts) : UNKNOWN_END
+  const end = connection ? await sending.parts.endSession(endRequest(sending, connection, undefined)) : UNKNOWN_END
   // The host's late answer is the better one where it says that nothing was run.
   if (refused instanceof MhvError && refused.spec.phase === 'before-effect') throw refused
-  throw stoppedError(ctx.signal.reason, end, undefined, undefined)
+  throw stoppedError(sending.ctx.signal.reason, end, undefined, undefined)
 }
 
 /** Ends the far side and throws; returns only when the command turns out to have ended by itself. */
 async function stopCommand(
-  ctx: SshContext,
-  call: PoolCall,
+  sending: Sending,
   connection: SshConnection,
   command: FollowedCommand,
-  marker: string,
   reason: unknown,
-  parts: CommandParts,
 ): Promise<void> {
   const { exit } = command.end()
-  if (exit !== undefined && (await doneWithin(ctx, command, CLOSING_MS))) return
-  const { report } = command.end()
-  const pid = report?.kind === 'started' ? report.pid : undefined
-  const end = await endOf(ctx, call, connection, pid, marker, parts)
-  await doneWithin(ctx, command, LAST_OUTPUT_MS)
+  if (exit !== undefined && (await doneWithin(sending.ctx, command, CLOSING_MS))) return
+  const { session } = command.end()
+  const end = await endOf(sending, connection, command)
+  await doneWithin(sending.ctx, command, LAST_OUTPUT_MS)
   abandon(command.channel)
-  throw stoppedError(reason, end, pid, exit)
+  throw stoppedError(reason, end, session, exit)
 }
 
-function endOf(
-  ctx: SshContext,
-  call: PoolCall,
-  connection: SshConnection,
-  pid: number | undefined,
-  marker: string,
-  parts: CommandParts,
-): Promise<SessionEnd> {
+async function endOf(sending: Sending, connection: SshConnection, command: FollowedCommand): Promise<SessionEnd> {
+  const { parts, sudo } = sending
+  const { endSudoSession: endBySudo } = parts
+  if (sudo === undefined || endBySudo === undefined) {
+    return parts.endSession(endRequest(sending, connection, command.end().session))
+  }
+  if (command.end().report === undefined) {
+    // sudo may still wait for a password: without any input it gives up.
+    command.channel.end()
+    const end = await parts.endSession(endRequest(sending, connection, command.end().session))
+    if (end.remote === 'ended' || command.end().report === undefined) return end
+  }
+  return endBySudo(endRequest(sending, connection, command.end().session), sudo)
+}
+
+function endRequest({ ctx, call, marker }: Sending, connection: SshConnection, pid: number | undefined): EndRequest {
   const { clock, log, run_id: runId } = ctx
-  return parts.endSession({ pool: ctx.connection, call, connection, pid, marker, runId, clock, log })
+  return { pool: ctx.connection, call, connection, pid, marker, runId, clock, log }
 }
 
 async function doneWithin(ctx: SshContext, command: FollowedCommand, ms: number): Promise<boolean> {

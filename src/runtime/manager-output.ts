@@ -1,0 +1,62 @@
+import type { Principal } from '../core/context.ts'
+import type { WorkerResult } from '../core/result.ts'
+import type { Instance } from './instance.ts'
+
+/** The line that stands for what was left out of a result's text (run-output.ts). */
+const LEFT_OUT = /\n\[… \d+ bytes left out here …\]\n/
+
+/** Bytes of one page; the most that `run_output` gives. */
+const PAGE_BYTES = 256 * 1024
+
+interface Page {
+  readonly chunks: readonly { readonly stream: string; readonly text: string; readonly gap_bytes: number }[]
+  readonly next_cursor: number
+  readonly ended: boolean
+}
+
+/** A result's output as it came, and whether some of it is missing. */
+export interface WholeOutput {
+  readonly output: string | null
+  readonly cut: boolean
+}
+
+/**
+ * A result has the beginning and the end of a long output; the journal has more. This reads it from there, up to
+ * `maxBytes`; where even the journal has not all of it, or may not be asked, the text stays as it is.
+ */
+export async function wholeOutput(
+  instance: Pick<Instance, 'control'>,
+  principal: Principal,
+  { run_id, output }: Pick<WorkerResult, 'run_id' | 'output'>,
+  maxBytes: number,
+): Promise<WholeOutput> {
+  if (output === null || !LEFT_OUT.test(output)) return { output, cut: false }
+  const whole = await readOutput(instance, principal, run_id, maxBytes).catch(() => undefined)
+  return whole === undefined ? { output, cut: true } : { output: whole, cut: false }
+}
+
+async function readOutput(
+  instance: Pick<Instance, 'control'>,
+  principal: Principal,
+  run_id: string,
+  maxBytes: number,
+): Promise<string | undefined> {
+  const pieces: Buffer[] = []
+  let bytes = 0
+  let cursor = 0
+  for (;;) {
+    // As bytes: a page may end within a character.
+    const input = { run_id, cursor, max_bytes: PAGE_BYTES, encoding: 'base64' }
+    const page = (await instance.control({ name: 'run_output', input, principal })) as unknown as Page
+    for (const { stream, text, gap_bytes } of page.chunks) {
+      if (stream !== 'stdout') continue
+      if (gap_bytes > 0) return undefined
+      const piece = Buffer.from(text, 'base64')
+      pieces.push(piece)
+      bytes += piece.length
+    }
+    if (bytes > maxBytes) return undefined
+    if (page.ended || page.next_cursor === cursor) return Buffer.concat(pieces).toString('utf8')
+    cursor = page.next_cursor
+  }
+}

@@ -1,0 +1,40 @@
+import type { FastifyInstance } from 'fastify'
+import type { Instance } from '../../runtime/instance.ts'
+import type { McpHttp } from '../mcp/http.ts'
+import { callerOf } from './caller.ts'
+
+/** Where MCP is served. */
+export const MCP_PATH = '/mcp'
+
+/** MCP over HTTP, behind the guard of all routes. Its code is loaded by the first request: most servers never need it. */
+export function mcpRoute(instance: Instance, version: string): (app: FastifyInstance) => Promise<void> {
+  let loading: Promise<McpHttp> | undefined
+
+  async function load(): Promise<McpHttp> {
+    const { mcpHttpHandler } = await import('../mcp/http.ts')
+    return mcpHttpHandler({ registry: instance.registry, instance, version })
+  }
+
+  return async (app) => {
+    await app.register(async (scope) => {
+      // The protocol reads its body itself, with a limit and with refusals of its own.
+      scope.removeAllContentTypeParsers()
+      scope.addContentTypeParser('*', (_request, _body, done) => done(null))
+      scope.route({
+        method: ['POST', 'GET', 'DELETE'],
+        url: MCP_PATH,
+        exposeHeadRoute: false,
+        async handler(request, reply) {
+          const { principal } = callerOf(request)
+          loading ??= load()
+          const mcp = await loading
+          reply.hijack()
+          await mcp.handle(request.raw, reply.raw, { principal })
+        },
+      })
+    })
+    app.addHook('onClose', async () => {
+      await (await loading)?.close()
+    })
+  }
+}
