@@ -1,3 +1,4 @@
+import { admission } from './admission.ts'
 import type { Area } from './harness/area.ts'
 import { journal } from './journal.ts'
 import { mcp } from './mcp.ts'
@@ -5,4 +6,4 @@ import { ssh } from './ssh.ts'
 import { start } from './start.ts'
 
 /** Everything that is measured, in the order in which it is. */
-export const AREAS: readonly Area[] = [ssh, journal, mcp, start]
+export const AREAS: readonly Area[] = [ssh, journal, mcp, start, admission]

@@ -1,6 +1,8 @@
 import { mkdir, statfs } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
+import { admissionOf } from './app/admission-limits.ts'
+import { createNotifications, type Notifications } from './app/notifications.ts'
 import { type Inventory, loadInventory } from './config/inventory.ts'
 import { type LoadedSettings, loadSettings, settingsFor } from './config/layers.ts'
 import { resolveInFolder } from './config/read-file.ts'
@@ -11,22 +13,29 @@ import { createRegistry, type Registry } from './core/registry.ts'
 import { loadPolicy } from './governance/policy-file.ts'
 import { localPrincipal } from './governance/principals.ts'
 import { createRedactor, type Redactor } from './governance/redaction.ts'
-import { createAdmission } from './resilience/admission.ts'
-import { createCircuitBreakers } from './resilience/circuit-breaker.ts'
+import { type CircuitBreakers, createCircuitBreakers } from './resilience/circuit-breakers.ts'
+import { createRetryPolicy, type RetryPolicy } from './resilience/retry.ts'
 import { callControl } from './runtime/call-control.ts'
 import type { ControlParts } from './runtime/control.ts'
+import { startDeadLetterLoop } from './runtime/dead-letter-loop.ts'
+import { createDeadLetters } from './runtime/dead-letters.ts'
 import { followRun } from './runtime/follow.ts'
-import type { Instance, InstanceOptions, Instances, Readiness } from './runtime/instance.ts'
+import { type CreateHealing, createHealing } from './runtime/healing.ts'
+import type { Instance, InstanceOptions, Instances, OpenInstance, Readiness } from './runtime/instance.ts'
 import { createInvoker } from './runtime/invoke.ts'
+import { withLease } from './runtime/leases.ts'
 import { createWorkerInstances } from './runtime/lifecycle.ts'
 import { createLiveRuns } from './runtime/live-runs.ts'
-import { reconcile } from './runtime/reconcile.ts'
 import type { Environment, RuntimeParts } from './runtime/runtime.ts'
+import { createServiceManager } from './runtime/service-manager.ts'
+import { createStartup, type Startup } from './runtime/startup.ts'
+import { createVitals } from './runtime/vitals.ts'
 import { lockInstance } from './store/lock.ts'
 import { openSqliteStore } from './store/sqlite.ts'
 import type { RunRecord, Store } from './store/store.ts'
 import { createLogger } from './telemetry/log.ts'
-import { createRunMetrics, observeJournal, observeQueue, observeSsh } from './telemetry/metrics.ts'
+import { createRunMetrics, observeBreakers, observeJournal, observeSsh } from './telemetry/metrics.ts'
+import { observeDeadLetters } from './telemetry/resilience-metrics.ts'
 import { workers } from './workers/index.ts'
 
 /** What the program is made of. Tests and benchmarks compose it from other parts; there is no other switch. */
@@ -36,10 +45,14 @@ export interface Composition {
   readonly clock: Clock
   openStore(options: { readonly path: string; readonly readOnly: boolean }): Promise<Store>
   createRedactor(): Redactor
+  createRetryPolicy(): RetryPolicy
+  readonly createHealing: CreateHealing
 }
 
-/** Seconds that runs get to end in when the instance is closed. */
+/** Seconds that cancelled runs get to end in when the instance is closed. */
 const CLOSE_SECONDS = 25
+/** How long replays whose runs have ended get to be settled, in milliseconds; the next start settles the rest. */
+const SETTLE_MS = 2_000
 
 /** The program as it is shipped. */
 export function production(): Composition {
@@ -49,6 +62,8 @@ export function production(): Composition {
     clock: systemClock,
     openStore: openSqliteStore,
     createRedactor,
+    createRetryPolicy,
+    createHealing,
   }
 }
 
@@ -90,8 +105,8 @@ export async function readSetting(composition: Composition, options: InstanceOpt
   }
 }
 
-async function openInstance(composition: Composition, options: InstanceOptions): Promise<Instance> {
-  const { registry, clock } = composition
+async function openInstance(composition: Composition, options: InstanceOptions): Promise<OpenInstance> {
+  const { registry, clock, env } = composition
   await makeFolder(instanceFolder(composition, options.folder))
   const setting = await readSetting(composition, options)
   // What was opened is closed again in reverse order, also when a later step fails.
@@ -104,24 +119,47 @@ async function openInstance(composition: Composition, options: InstanceOptions):
   undo.defer(journal.close)
   const pool = () => parts.instances.started('ssh')?.stats()
   const ended = registry.workers.some(({ name }) => name === 'ssh') ? observeSsh(metrics.registry, pool) : () => {}
-  const store = measured(journal, observeJournal(metrics.registry), ended)
+  const { store, lease } = withLease(measured(journal, observeJournal(metrics.registry), ended), clock)
   const common = commonParts(composition, setting)
   const policy = await loadPolicy(setting.policyFile)
-  await reconcile(store, clock, common.log)
-  await store.expireKeys(clock.now())
-  const parts = runtimeParts(composition, setting, { ...common, store, policy, metrics })
+  const parts = runtimeParts(composition, setting, { ...common, store, lease, policy, metrics })
+  await parts.breakers.load()
+  undo.defer(parts.breakers.flush)
   undo.defer(parts.instances.close)
+  undo.defer(parts.notifier.close)
   const invoker = createInvoker(parts)
+  const healing = composition.createHealing(parts, invoker.resume)
+  await healing.pass()
+  await store.expireKeys(clock.now())
+  const deadLetters = createDeadLetters(parts, invoker.invoke)
+  observeDeadLetters(metrics.registry, store.deadLetterStats)
+  const { runs, startup } = setting.loaded.values
+  const starting = createStartup({ ...parts, wanted: startup.workers })
+  const vitals = createVitals(store, parts.instances)
+  const serviceManager = createServiceManager({ ...parts, env, vitals: vitals.check })
+  await deadLetters.settleLeft()
+  const letterLoop = startDeadLetterLoop(parts, deadLetters)
+  parts.notifier.begin()
+  healing.begin()
   const opened = undo.move()
   let closing = false
   return {
-    ...instanceOf(registry, setting, { ...parts, runtime: parts }),
+    ...instanceOf(registry, setting, { ...parts, runtime: parts, deadLetters }),
     invoke: invoker.invoke,
     metrics: () => parts.metrics.registry.metrics(),
-    readiness: () => readinessOf(parts, () => closing),
-    async close() {
+    readiness: () => readinessOf(parts, starting, () => closing),
+    begin: starting.begin,
+    serviceManager,
+    async close({ drain = false } = {}) {
       closing = true
-      await invoker.close(CLOSE_SECONDS * 1000)
+      starting.stop()
+      letterLoop.stop()
+      healing.stop()
+      await invoker.close(CLOSE_SECONDS * 1000, drain ? runs.drain_timeout * 1000 : 0)
+      await deadLetters.settled(SETTLE_MS)
+      // Until here the service manager sees that it is alive: ending well takes its time.
+      serviceManager.stop()
+      vitals.stop()
       await opened.disposeAsync()
     },
   }
@@ -199,8 +237,13 @@ async function openReader(composition: Composition, options: InstanceOptions): P
 }
 
 /** Looks whether a run could be taken now. */
-async function readinessOf({ store, environment }: RuntimeParts, closing: () => boolean): Promise<Readiness> {
-  const reasons = closing() ? ['stopping'] : []
+async function readinessOf(
+  { store, environment }: RuntimeParts,
+  starting: Startup,
+  closing: () => boolean,
+): Promise<Readiness> {
+  const reasons = starting.missing().map((worker) => `worker ${worker} is not up`)
+  if (closing()) reasons.push('stopping')
   const looks = [store.check(), environment.checkDisk()]
   for (const look of await Promise.allSettled(looks)) {
     if (look.status === 'rejected') reasons.push(toMhvError(look.reason).code)
@@ -233,25 +276,38 @@ function commonParts(composition: Composition, setting: InstanceSetting) {
 function runtimeParts(
   composition: Composition,
   setting: InstanceSetting,
-  common: ReturnType<typeof commonParts> & Pick<RuntimeParts, 'store' | 'policy' | 'metrics'>,
-): RuntimeParts {
+  common: ReturnType<typeof commonParts> & Pick<RuntimeParts, 'store' | 'lease' | 'policy' | 'metrics'>,
+): RuntimeParts & { readonly notifier: Notifications } {
   const { registry, clock, env } = composition
   const { loaded, folder } = setting
   const secrets = createSecretResolver({ folder, env, onResolved: (value) => common.redactor.add(value) })
   const base = { ...common, registry, clock, secrets }
-  const admission = createAdmission(
-    loaded.values.admission,
-    (worker) => settingsFor(loaded, registry.worker(worker)).admission,
-  )
-  const names = registry.workers.map(({ name }) => name)
-  observeQueue(common.metrics.registry, names, admission.counts)
+  const admission = admissionOf(registry, setting, { clock, metrics: common.metrics })
   return {
     ...base,
     admission,
-    breakers: createCircuitBreakers(clock),
+    breakers: breakersOf(composition, common),
+    retry: composition.createRetryPolicy(),
+    notifier: createNotifications(base, loaded.values.notifications),
     instances: createWorkerInstances(base),
     live: createLiveRuns(),
   }
+}
+
+function breakersOf(
+  { registry, clock }: Composition,
+  { store, log, environment, metrics }: Pick<RuntimeParts, 'store' | 'log' | 'environment' | 'metrics'>,
+): CircuitBreakers {
+  const names = registry.workers.map(({ name }) => name)
+  const changed = observeBreakers(metrics.registry, names, () => breakers.list())
+  const breakers = createCircuitBreakers({
+    clock,
+    log,
+    store,
+    limitsOf: environment.breakerLimits,
+    onChange: (worker, _target, { to }) => changed(worker, to),
+  })
+  return breakers
 }
 
 /** The journal, with the writes that calls wait for measured, and the ends of runs told. */
@@ -301,6 +357,11 @@ function environmentOf({ registry, clock }: Composition, setting: InstanceSettin
     runs: loaded.values.runs,
     workerSettings: (worker) => settingsFor(loaded, registry.worker(worker)),
     breakerLimits: (worker) => settingsFor(loaded, registry.worker(worker)).circuit_breaker,
+    deadLetters: (worker) => ({
+      ...loaded.values.dead_letters,
+      ...settingsFor(loaded, registry.worker(worker)).dead_letters,
+    }),
+    retryLimits: (worker) => settingsFor(loaded, registry.worker(worker)).retry,
     resolveTarget(name, worker) {
       const { target, overrides } = inventory.resolve(name, worker)
       return { target, settings: settingsFor(loaded, registry.worker(worker), overrides) }

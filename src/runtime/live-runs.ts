@@ -13,11 +13,18 @@ export interface LiveRun {
   ensureJournaled(): Promise<void>
   abort(reason: MhvError): void
   /**
+   * Ends it with this error without waiting for whatever it does; what that comes to later changes nothing. False where
+   * it is known already how it ended.
+   */
+  giveUp(reason: MhvError): boolean
+  /**
    * Counts a caller who waits for it. When all who were counted have gone away (their signals were aborted), the run
    * is cancelled. The returned function ends the listening: whoever then has the handle counts for good.
    */
   join(signal: AbortSignal | undefined): () => void
   onProgress(listener: (progress: Progress) => void): () => void
+  /** As `done`, for whoever may stop waiting: the returned function leaves nothing behind. */
+  onEnd(listener: (record: RunRecord) => void): () => void
 }
 
 /** The runs of this process that have not ended, by id. While there are any, the process does not end by itself. */

@@ -92,7 +92,7 @@ suite('a read', () => {
     await f.run(first)
     const { run } = await f.run(f.control('run_wait', { run_id: handle.run_id }))
     assert.equal((run as { status: string }).status, 'completed')
-    assert.deepEqual(await f.events(handle.run_id), ['accepted', 'queued', 'started', 'finished'])
+    assert.deepEqual(await f.events(handle.run_id), ['accepted', 'queued', 'admitted', 'started', 'finished'])
   })
 
   test('ends well whenever its handle is written: before, between and after its start and its end', async () => {

@@ -24,7 +24,8 @@ export const RESERVED_NOUNS = [
   'help',
   'version',
   'approvals',
-  'dead-letters',
+  'dlq',
+  'breakers',
 ] as const
 
 /** Options that every command has; no field of an input may be called like one. */

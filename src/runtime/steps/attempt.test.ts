@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { createRuntimeFixture, type FixtureOptions, type Script } from '../../../test/helpers/runtime-parts.ts'
+import {
+  createRuntimeFixture,
+  type FixtureOptions,
+  type RuntimeFixture,
+  type Script,
+} from '../../../test/helpers/runtime-parts.ts'
 import { ERROR_CATEGORIES, ERROR_CODES, ERROR_TABLE, type ErrorCode } from '../../core/error-table.ts'
 import { mhvError } from '../../core/errors.ts'
 import type { AnyWorker } from '../../core/worker.ts'
@@ -29,6 +34,13 @@ function failing(codes: readonly ErrorCode[], options: FixtureOptions = {}) {
   return { attempts, ...createRuntimeFixture({ script, worker: eager, ...options }) }
 }
 
+/** Why there was no other attempt, by the event log. */
+async function denials(fixture: RuntimeFixture, run_id: string): Promise<unknown[]> {
+  const { events } = await fixture.control('run_get', { run_id })
+  const denied = (events as { type: string; data: { reason: unknown } }[]).filter(({ type }) => type === 'retry_denied')
+  return denied.map(({ data }) => data.reason)
+}
+
 const cut = (result: { status: string; error_code: unknown; effect_certainty: unknown }) => [
   result.status,
   result.error_code,
@@ -43,7 +55,7 @@ suite('attempts', () => {
         const result = await fixture.run(fixture.call(operation))
         const { phase } = ERROR_TABLE[code]
         // An operation that lost the journal had begun, whatever the code says of the journal's own writes.
-        const ofJournal = code.startsWith('MHV_JOURNAL_') || code === 'MHV_DISK_LOW'
+        const ofJournal = /^MHV_(JOURNAL_|DISK_LOW|INSTANCE_FENCED)/.test(code)
         const safe = ofJournal ? 'unknown' : phase
         const again = safe === 'before-effect' || (safe === 'unknown' && operation === 'probe.repeat')
         assert.equal(fixture.attempts.length, again ? 2 : 1, `${code} of ${operation}`)
@@ -108,13 +120,54 @@ suite('attempts', () => {
     }
   })
 
-  test('the wait for another attempt ends with the run', async () => {
+  test('what asks for more time than the run has is not waited for, and the caller gets to know when to return', async () => {
     const script: Script = () => {
       throw mhvError('MHV_SSH_CHANNEL_REFUSED', 'later', { retryAfter: 1_000 })
     }
     const fixture = createRuntimeFixture({ worker: eager, script })
-    const result = await fixture.run(fixture.call('probe.script', {}, { timeout: 2 }))
-    assert.deepEqual(cut(result), ['timeout', 'MHV_SSH_CHANNEL_REFUSED', 'none'])
+    const before = fixture.clock.now()
+    const result = await fixture.run(fixture.call('probe.script', {}, { timeout: 20 }))
+    assert.deepEqual([...cut(result), result.attempts], ['failed', 'MHV_SSH_CHANNEL_REFUSED', 'none', 1])
+    assert.equal(result.metadata.retry_after, 1_000)
+    assert.ok(fixture.clock.now() - before < 200)
+    assert.deepEqual(await denials(fixture, result.run_id), ['deadline'])
+  })
+
+  test('the wait for another attempt ends with the run', async () => {
+    const script: Script = () => {
+      throw mhvError('MHV_SSH_CHANNEL_REFUSED', 'later', { retryAfter: 15 })
+    }
+    const fixture = createRuntimeFixture({ worker: eager, script })
+    const controller = new AbortController()
+    fixture.clock.after(1_000, () => controller.abort())
+    const calling = fixture.call('probe.script', {}, { timeout: 20 }, { signal: controller.signal })
+    assert.deepEqual(cut(await fixture.run(calling)), ['cancelled', 'MHV_SSH_CHANNEL_REFUSED', 'none'])
+  })
+
+  test('the event log says why there was no other attempt, and what was left of the budget', async () => {
+    const told = async (codes: readonly ErrorCode[], options: FixtureOptions = {}) => {
+      const fixture = failing(codes, options)
+      const { run_id } = await fixture.run(fixture.call('probe.script'))
+      return denials(fixture, run_id)
+    }
+    const refused = Array.from({ length: 9 }, () => 'MHV_SSH_CONNECT_REFUSED' as const)
+    assert.deepEqual(await told(refused), ['attempts'])
+    assert.deepEqual(await told(['MHV_SSH_CONNECTION_LOST']), ['unsafe'])
+    assert.deepEqual(await told(['MHV_EXEC_NOT_FOUND'], { worker: (probe) => probe }), ['not_listed'])
+    const budget = { size: 9, retry_cost: 5, timeout_cost: 10, success_return: 1 }
+    assert.deepEqual(await told(refused, { retry: { budget } }), ['budget'])
+    // A retry after a timeout costs more than is there.
+    assert.deepEqual(await told(['MHV_SSH_CONNECT_TIMEOUT'], { retry: { budget } }), ['budget'])
+  })
+
+  test('a success gives back to the budget of its target, and only to that', async () => {
+    const budget = { size: 5, retry_cost: 5, timeout_cost: 5, success_return: 1 }
+    const fixture = failing(['MHV_SSH_CONNECT_REFUSED'], { retry: { budget } })
+    const left = (target: string) => fixture.parts.retry.budgetOf('probe', target, budget).left()
+    assert.equal((await fixture.run(fixture.call('probe.script'))).attempts, 2)
+    assert.deepEqual([left('one'), left('two')], [1, 5])
+    for (let call = 0; call < 9; call++) await fixture.run(fixture.call('probe.script'))
+    assert.deepEqual([left('one'), left('two')], [5, 5])
   })
 })
 
@@ -258,14 +311,17 @@ suite('cancelling', () => {
       fixture.clock.after(100, () => controller.abort())
       await fixture.run(fixture.call('probe.script', {}, {}, { signal: controller.signal }))
     }
-    assert.deepEqual(fixture.parts.breakers.open(), [])
+    assert.deepEqual(fixture.parts.breakers.list(), [])
     // Negative control: the same error of a run that nobody cancelled opens it.
     const lost = failing(
       Array.from({ length: 20 }, () => 'MHV_SSH_CONNECTION_LOST' as const),
       { worker: (probe) => probe },
     )
     for (let call = 0; call < 5; call++) await lost.run(lost.call('probe.script'))
-    assert.equal(lost.parts.breakers.open().length, 1)
+    assert.deepEqual(
+      lost.parts.breakers.list().map(({ state }) => state),
+      ['open'],
+    )
   })
 })
 
@@ -295,11 +351,11 @@ suite('the breaker of a target', () => {
     await fixture.clock.advance(300_000)
     const again = await call('one', { idempotency_key: 'k' })
     assert.deepEqual([again.run_id, again.status, again.attempts], [keyed.run_id, 'completed', 1])
-    assert.deepEqual(fixture.parts.breakers.open(), [])
+    assert.deepEqual(fixture.parts.breakers.list(), [])
     const { events } = await fixture.control('run_get', { run_id: refused.run_id })
     assert.deepEqual(
       (events as { type: string }[]).map(({ type }) => type),
-      ['accepted', 'finished'],
+      ['accepted', 'breaker', 'finished'],
     )
   })
 

@@ -41,11 +41,23 @@ export function buildProgram(parts: ProgramParts): Command {
       addOperation(group, operation, parts)
     }
   }
-  const runs = addGroup(program, 'runs', 'Look at runs, wait for them, cancel them')
-  const workers = addGroup(program, 'workers', 'Look at workers, their operations, targets and health')
-  for (const control of CONTROL_CALLS) addControl(control.cli[0] === 'runs' ? runs : workers, control, parts)
+  const groups = new Map<string, Command>()
+  for (const control of CONTROL_CALLS) {
+    const [noun] = control.cli
+    const group = groups.get(noun) ?? addGroup(program, noun, NOUNS[noun] ?? noun)
+    groups.set(noun, group)
+    addControl(group, control, parts)
+  }
   addOwnCommands(program, parts)
   return program
+}
+
+/** What the nouns of the control calls are about. */
+const NOUNS: Readonly<Record<string, string>> & { readonly runs: string } = {
+  runs: 'Look at runs, wait for them, cancel them, explain them',
+  workers: 'Look at workers, their operations, targets and health',
+  breakers: 'Look at circuit breakers, hold them open or closed',
+  dlq: 'Look at dead letters, replay them, put them away',
 }
 
 /** The command and what it is called with; that it has options goes without saying. */

@@ -93,6 +93,26 @@ function indented(text: string): string {
   return plainText(text).replace(/\n$/, '').replace(/^/gm, '  ')
 }
 
+interface ShownExplanation {
+  readonly run_id: string
+  readonly summary: string
+  readonly total_seconds: number
+  readonly queue_seconds: number
+  readonly backoff_seconds: number
+  readonly steps: readonly { readonly offset_seconds: number; readonly by: string; readonly text: string }[]
+}
+
+/** Why a run went as it did: one line a step, with the time since it was accepted. */
+export function explanationOfRunText(answer: Record<string, unknown>): string {
+  const { run_id, summary, steps, ...times } = answer as unknown as ShownExplanation
+  const spent = `took ${durationText(times.total_seconds)}, in the queue ${durationText(times.queue_seconds)}, between attempts ${durationText(times.backoff_seconds)}`
+  const lines = steps.map(
+    ({ offset_seconds, by, text }) =>
+      `  ${`+${offset_seconds.toFixed(3)} s`.padStart(12)}  ${by.padEnd(8)}  ${plainLine(text)}`,
+  )
+  return [`${run_id}: ${plainLine(summary)}`, spent, ...lines].join('\n')
+}
+
 interface ListedWorker {
   readonly name: string
   readonly title: string

@@ -26,7 +26,7 @@ export function controlRoute(call: ControlCall): ControlRoute {
   const verb = call.name.slice(call.name.lastIndexOf('_') + 1)
   const pathField = call.argument ?? null
   const one = pathField === null ? '' : `/{${pathField}}`
-  const last = verb === 'list' || verb === 'get' ? '' : `/${verb}`
+  const last = ['list', 'get', 'show'].includes(verb) ? '' : `/${verb}`
   return { call, method: call.effect === 'read' ? 'GET' : 'POST', path: `/v1/${noun}${one}${last}`, pathField }
 }
 
