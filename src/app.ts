@@ -1,11 +1,11 @@
+import { existsSync } from 'node:fs'
 import { mkdir, statfs } from 'node:fs/promises'
-import { homedir } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
-import { type Inventory, loadInventory } from './config/inventory.ts'
-import { type LoadedSettings, loadSettings, settingsFor } from './config/layers.ts'
-import { resolveInFolder } from './config/read-file.ts'
+import { dirname } from 'node:path'
+import { type InstanceSetting, instanceFolder, readSetting } from './app/setting.ts'
+import { settingsFor } from './config/layers.ts'
 import { createSecretResolver } from './config/secrets.ts'
 import { type Clock, systemClock } from './core/clock.ts'
+import type { ConnectAttempt } from './core/context.ts'
 import { mhvError, systemCode, toMhvError } from './core/errors.ts'
 import { createRegistry, type Registry } from './core/registry.ts'
 import { loadPolicy } from './governance/policy-file.ts'
@@ -23,10 +23,11 @@ import { createLiveRuns } from './runtime/live-runs.ts'
 import { reconcile } from './runtime/reconcile.ts'
 import type { Environment, RuntimeParts } from './runtime/runtime.ts'
 import { lockInstance } from './store/lock.ts'
+import { createMemoryStore } from './store/memory.ts'
 import { openSqliteStore } from './store/sqlite.ts'
 import type { RunRecord, Store } from './store/store.ts'
 import { createLogger } from './telemetry/log.ts'
-import { createRunMetrics, observeJournal, observeQueue, observeSsh } from './telemetry/metrics.ts'
+import { createRunMetrics, type EndedRun, observeJournal, observeQueue, observeSsh } from './telemetry/metrics.ts'
 import { workers } from './workers/index.ts'
 
 /** What the program is made of. Tests and benchmarks compose it from other parts; there is no other switch. */
@@ -58,35 +59,7 @@ export function createInstances(composition: Composition = production()): Instan
     open: (options) => openInstance(composition, options),
     use: (options) => useInstance(composition, options),
     read: (options) => openReader(composition, options),
-  }
-}
-
-/** Folder of the instance: the option, else MAHAVISHNU_HOME, else the XDG data folder. */
-export function instanceFolder(composition: Pick<Composition, 'env'>, folder: string | undefined): string {
-  const { MAHAVISHNU_HOME, XDG_DATA_HOME, HOME = homedir() } = composition.env
-  return resolve(folder ?? (MAHAVISHNU_HOME || join(XDG_DATA_HOME || join(HOME, '.local', 'share'), 'mahavishnu')))
-}
-
-/** Everything of an instance that can be read without its lock. */
-export interface InstanceSetting {
-  readonly folder: string
-  readonly loaded: LoadedSettings
-  readonly inventory: Inventory
-  readonly policyFile: string
-  readonly journalFile: string
-}
-
-export async function readSetting(composition: Composition, options: InstanceOptions): Promise<InstanceSetting> {
-  const folder = instanceFolder(composition, options.folder)
-  const flags = Object.entries(options.set ?? {}).map(([key, value]) => `${key}=${value}`)
-  const loaded = await loadSettings({ folder, registry: composition.registry, env: composition.env, flags })
-  const { inventory, policy, journal } = loaded.values
-  return {
-    folder,
-    loaded,
-    inventory: await loadInventory({ file: resolveInFolder(folder, inventory.file), registry: composition.registry }),
-    policyFile: resolveInFolder(folder, policy.file),
-    journalFile: resolveInFolder(folder, journal.file),
+    look: async (options) => (await runningInstance(composition, options)) ?? openReader(composition, options),
   }
 }
 
@@ -103,13 +76,16 @@ async function openInstance(composition: Composition, options: InstanceOptions):
   const journal = await composition.openStore({ path: setting.journalFile, readOnly: false })
   undo.defer(journal.close)
   const pool = () => parts.instances.started('ssh')?.stats()
-  const ended = registry.workers.some(({ name }) => name === 'ssh') ? observeSsh(metrics.registry, pool) : () => {}
-  const store = measured(journal, observeJournal(metrics.registry), ended)
+  const ssh = registry.workers.some(({ name }) => name === 'ssh') ? observeSsh(metrics.registry, pool) : undefined
+  const store = measured(journal, observeJournal(metrics.registry), (run) => ssh?.ended(run))
   const common = commonParts(composition, setting)
   const policy = await loadPolicy(setting.policyFile)
   await reconcile(store, clock, common.log)
   await store.expireKeys(clock.now())
-  const parts = runtimeParts(composition, setting, { ...common, store, policy, metrics })
+  const onConnect = (worker: string, attempt: ConnectAttempt) => {
+    if (worker === 'ssh') ssh?.connected(attempt)
+  }
+  const parts = runtimeParts(composition, setting, { ...common, store, policy, metrics }, onConnect)
   undo.defer(parts.instances.close)
   const invoker = createInvoker(parts)
   const opened = undo.move()
@@ -176,7 +152,7 @@ async function runningInstance(composition: Composition, options: InstanceOption
 async function openReader(composition: Composition, options: InstanceOptions): Promise<Instance> {
   const { registry, clock } = composition
   const setting = await readSetting(composition, options)
-  const store = await composition.openStore({ path: setting.journalFile, readOnly: true })
+  const store = await openToRead(composition, setting)
   const policy = await loadPolicy(setting.policyFile)
   const control: ControlParts = {
     ...commonParts(composition, setting),
@@ -196,6 +172,12 @@ async function openReader(composition: Composition, options: InstanceOptions): P
     readiness: async () => ({ ready: false, reasons: ['only reads the journal'] }),
     close: () => store.close(),
   }
+}
+
+/** Where nothing was run yet there is nothing to read; a folder that is not there at all is refused by the store. */
+async function openToRead({ openStore, clock }: Composition, { folder, journalFile }: InstanceSetting): Promise<Store> {
+  if (existsSync(folder) && !existsSync(journalFile)) return createMemoryStore(clock)
+  return openStore({ path: journalFile, readOnly: true })
 }
 
 /** Looks whether a run could be taken now. */
@@ -220,6 +202,7 @@ function instanceOf(registry: Registry, setting: InstanceSetting, control: Contr
       yield* followRun(control, request)
     },
     targetNames: control.environment.targetNames,
+    managerLimits: setting.loaded.values.manager,
     redact: control.redactor.deep,
   }
 }
@@ -234,6 +217,7 @@ function runtimeParts(
   composition: Composition,
   setting: InstanceSetting,
   common: ReturnType<typeof commonParts> & Pick<RuntimeParts, 'store' | 'policy' | 'metrics'>,
+  onConnect: (worker: string, attempt: ConnectAttempt) => void,
 ): RuntimeParts {
   const { registry, clock, env } = composition
   const { loaded, folder } = setting
@@ -249,17 +233,13 @@ function runtimeParts(
     ...base,
     admission,
     breakers: createCircuitBreakers(clock),
-    instances: createWorkerInstances(base),
+    instances: createWorkerInstances({ ...base, onConnect }),
     live: createLiveRuns(),
   }
 }
 
 /** The journal, with the writes that calls wait for measured, and the ends of runs told. */
-function measured(
-  store: Store,
-  measure: ReturnType<typeof observeJournal>,
-  ended: ReturnType<typeof observeSsh>,
-): Store {
+function measured(store: Store, measure: ReturnType<typeof observeJournal>, ended: (run: EndedRun) => void): Store {
   function tell(run: RunRecord | null): void {
     if (run === null || run.end === null) return
     const { operation, started_at, end } = run

@@ -7,6 +7,7 @@ export const RUN_EVENT_TYPES = [
   'retry',
   'progress',
   'cancel_requested',
+  'caller_left',
   'reopened',
   'attached',
   'reconciled',

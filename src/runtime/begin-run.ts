@@ -16,7 +16,7 @@ export interface RunToBegin {
   readonly call: ResolvedCall
   readonly answer: PolicyAnswer
   readonly place: AdmissionPlace
-  readonly request: Pick<InvokeRequest, 'signal' | 'onProgress'>
+  readonly request: Pick<InvokeRequest, 'principal' | 'surface' | 'signal' | 'left' | 'onProgress'>
   /** Aborted when the process will not try any longer to journal ends. */
   readonly givingUp: AbortSignal
 }
@@ -134,8 +134,8 @@ function mismatch({ run_id }: RunRecord): MhvError {
   })
 }
 
-function attend(live: LiveRun, { signal, onProgress }: RunToBegin['request']): () => void {
-  const leave = live.join(signal)
+function attend(live: LiveRun, { onProgress, ...caller }: RunToBegin['request']): () => void {
+  const leave = live.join(caller)
   const stop = onProgress === undefined ? undefined : live.onProgress(onProgress)
   return () => {
     leave()

@@ -23,6 +23,8 @@ export interface RunJournal {
   ensure(): Promise<void>
   /** Adds an event; written with the next change. */
   note(event: NewRunEvent): void
+  /** Adds an event that is to be seen while the run goes on: written at once where the run is in the journal. */
+  tell(event: NewRunEvent): void
   /**
    * Writes how the run ended, with `alongside` in the same commit, and tries again until it is there: what acted must
    * not be lost for want of room. Gives up when `givingUp` is aborted; the next start then finds the run cut off.
@@ -135,6 +137,14 @@ export function createRunJournal(
       await open(record.started_at === null ? 'pending' : 'running')
     },
     note: (event) => void events.push(event),
+    tell(event) {
+      events.push(event)
+      if (!opened || isFinal(record.status)) return
+      // Those that could not be written now are written with the next change.
+      withEvents((taken) => store.appendEvents(record.run_id, taken)).catch((error: unknown) => {
+        log.warn('an event of a run could not be journaled yet', { run_id: record.run_id, error })
+      })
+    },
     async finish(end, alongside, givingUp) {
       for (;;) {
         try {

@@ -4,7 +4,7 @@ import { isFinal } from '../core/result.ts'
 import type { AdmissionPlace } from '../resilience/admission.ts'
 import { createDeadline, type Deadline } from '../resilience/deadline.ts'
 import type { RunEnd, RunRecord } from '../store/store.ts'
-import type { LiveRun } from './live-runs.ts'
+import type { LiveRun, Waiting } from './live-runs.ts'
 import type { RunJournal } from './run-journal.ts'
 import { createRunOutput, type RunOutput } from './run-output.ts'
 import type { RuntimeParts } from './runtime.ts'
@@ -146,6 +146,12 @@ function liveRun(parts: RuntimeParts, journal: RunJournal, { deadline, done, dec
     deadline.abort(reason)
   }
 
+  function noteLeft({ principal, surface }: Waiting): void {
+    if (deadline.signal.aborted || decided()) return
+    const data = { principal: principal.id, surface, reason: 'the caller went away; the run goes on' }
+    journal.tell({ type: 'caller_left', at: parts.clock.now(), data })
+  }
+
   const live: LiveRun = {
     get run_id() {
       return journal.record().run_id
@@ -154,15 +160,18 @@ function liveRun(parts: RuntimeParts, journal: RunJournal, { deadline, done, dec
     record: journal.record,
     ensureJournaled: journal.ensure,
     abort,
-    join(signal) {
+    join(caller) {
       interested += 1
-      const gone = () => {
+      const cancelled = whenAborted(caller.signal, () => {
         interested -= 1
         if (interested === 0) abort(mhvError('MHV_RUN_CANCELLED', 'the caller cancelled or went away'))
+        else noteLeft(caller)
+      })
+      const left = whenAborted(caller.left, () => noteLeft(caller))
+      return () => {
+        cancelled()
+        left()
       }
-      if (signal?.aborted) gone()
-      else signal?.addEventListener('abort', gone, { once: true })
-      return () => signal?.removeEventListener('abort', gone)
     },
     onProgress(listener) {
       listeners.add(listener)
@@ -180,6 +189,13 @@ function liveRun(parts: RuntimeParts, journal: RunJournal, { deadline, done, dec
     }
   }
   return { live, progress }
+}
+
+/** Calls back once when it is aborted, or is already; the returned function ends the listening. */
+function whenAborted(signal: AbortSignal | undefined, act: () => void): () => void {
+  if (signal?.aborted) act()
+  else signal?.addEventListener('abort', act, { once: true })
+  return () => signal?.removeEventListener('abort', act)
 }
 
 /** The breaker is open, or the journal did not take `running`: nothing acted. */

@@ -21,8 +21,10 @@ export interface InvokeRequest {
   readonly principal: Principal
   /** `mcp`, `cli`, `http` or `embedded`. */
   readonly surface: string
-  /** Aborted when the caller goes away: the run is cancelled. */
+  /** Aborted when the caller goes away: the run is cancelled, unless somebody else waits for it. */
   readonly signal?: AbortSignal
+  /** Aborted when the caller goes away from a run that goes on without it: the run tells of it. */
+  readonly left?: AbortSignal
   readonly onProgress?: (progress: Progress) => void
 }
 
