@@ -21,6 +21,7 @@ const exitNotReady = 78
 const needs = /** @type {Record<string, { dist?: 'required' | 'wanted', servers?: true }>} */ ({
   quickstart: { dist: 'required' },
   transcript: { dist: 'required' },
+  surfaces: { dist: 'required' },
   bench: { dist: 'required' },
   soak: { dist: 'required' },
   build: { dist: 'required' },

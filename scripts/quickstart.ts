@@ -1,24 +1,21 @@
 /**
  * The main job, end to end, on this machine: an MCP client asks for a remote command, it runs on a real SSH server, and
- * the run is found again in the journal. Makes an instance in a folder that it keeps; stops what it started.
+ * the run is found again in the journal, over HTTP and in the metrics. Makes an instance in a folder that it keeps;
+ * stops what it started.
  *
  *   npm run quickstart [-- --json] [--require-sshd] [--built-in] [--serve] [--folder DIR]
  */
 import './lib/assert-node.ts'
-import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { resolve } from 'node:path'
-import { promisify } from 'node:util'
-import { Client } from '@modelcontextprotocol/client'
-import { StdioClientTransport } from '@modelcontextprotocol/client/stdio'
 import { createOutput } from './lib/output.ts'
-import { inRoot } from './lib/paths.ts'
+import { cli, withMcp } from './quickstart/clients.ts'
 import { writeInstance } from './quickstart/instance.ts'
 import { type QuickstartServer, startBuiltInServer, startSystemSshd, systemSshd } from './quickstart/ssh-server.ts'
+import { startUp, type Up } from './quickstart/up.ts'
 
 const started = performance.now()
 const output = createOutput(process.argv.slice(2))
-const bin = inRoot('bin/mahavishnu.cjs')
 const COMMAND = 'echo "Hello from $(uname -s), as $(id -un)"; echo "a line on stderr" >&2; exit 3'
 
 interface Options {
@@ -26,6 +23,12 @@ interface Options {
   readonly requireSshd: boolean
   readonly builtIn: boolean
   readonly serve: boolean
+}
+
+/** What is shown of the answer of `GET /v1/runs/{run_id}`. */
+interface RunPage {
+  readonly run: Readonly<Record<'operation' | 'target' | 'status' | 'exit_code', unknown>>
+  readonly events: readonly unknown[]
 }
 
 function readOptions(args: readonly string[]): Options {
@@ -61,77 +64,80 @@ async function startServer({ folder, requireSshd, builtIn }: Options): Promise<Q
 }
 
 /** Calls `ssh_execute` as an MCP client would: over stdio, on `mahavishnu mcp`. */
-async function callTool(folder: string): Promise<Record<string, unknown>> {
-  const transport = new StdioClientTransport({
-    command: process.execPath,
-    args: [bin, 'mcp', '--folder', folder],
-    stderr: 'inherit',
+function callTool(folder: string): Promise<Record<string, unknown>> {
+  return withMcp(folder, (call, toolNames) => {
+    output.say(`MCP tools: ${toolNames.join(', ')}\n`)
+    return call('ssh_execute', { target: 'demo', command: COMMAND })
   })
-  const client = new Client({ name: 'quickstart', version: '1.0.0' })
-  await client.connect(transport)
-  try {
-    const { tools } = await client.listTools()
-    output.say(`MCP tools: ${tools.map((tool) => tool.name).join(', ')}\n`)
-    const answer = await client.callTool({ name: 'ssh_execute', arguments: { target: 'demo', command: COMMAND } })
-    if (answer.isError || answer.structuredContent === undefined)
-      throw new Error(`ssh_execute failed: ${JSON.stringify(answer.content)}`)
-    return answer.structuredContent as Record<string, unknown>
-  } finally {
-    await client.close()
-  }
 }
 
-async function cli(folder: string, ...args: string[]): Promise<string> {
-  const { stdout } = await promisify(execFile)(process.execPath, [bin, ...args, '--folder', folder])
-  return stdout
+/** The same run over HTTP, and the line of the metrics that counts it. */
+async function showOverHttp(up: Up, runId: string) {
+  const page = JSON.parse(await up.get(`/v1/runs/${runId}`)) as RunPage
+  const { run, events } = page
+  output.say(`The same run over HTTP: GET ${up.url}/v1/runs/${runId}`)
+  output.say(`  ${run.operation} on ${run.target}: ${run.status}, exit code ${run.exit_code}, ${events.length} events`)
+  const lines = (await up.get('/metrics')).split('\n')
+  const metric = lines.find((line) => line.startsWith('mahavishnu_runs_total{') && line.includes('"ssh.execute"'))
+  if (metric === undefined) throw new Error('the metrics count no run of ssh.execute')
+  output.say(`Counted: GET ${up.url}/metrics`)
+  output.say(`  ${metric}\n`)
+  return { url: up.url, pid: up.pid, metric, page }
 }
 
-async function untilInterrupted(): Promise<void> {
-  output.say('\nThe SSH server stays up until Ctrl-C.')
+async function untilInterrupted(folder: string, up: Up): Promise<void> {
+  output.say(`  curl -H "Authorization: Bearer $(cat ${folder}/http.token)" ${up.url}/v1/runs`)
+  output.say('\nBoth servers stay up until Ctrl-C.')
   // Listening for signals alone does not keep a process alive.
   const alive = setInterval(() => undefined, 60_000)
   await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')])
   clearInterval(alive)
 }
 
+function sayNextSteps(folder: string, runId: string): void {
+  const where = `--folder ${folder}`
+  output.say('How to go on:')
+  output.say(`  npx mahavishnu runs list ${where}`)
+  output.say(`  npx mahavishnu runs show ${runId} ${where}`)
+  output.say(`  npx mahavishnu workers list ${where}`)
+  output.say(`  npx mahavishnu doctor ${where}`)
+  output.say('  npm run quickstart -- --serve      keeps both servers up, so that this works from another terminal:')
+  output.say(`  npx mahavishnu ssh execute demo ${where} -- 'uname -a'   (while they are up)`)
+}
+
 async function main(): Promise<void> {
   const options = readOptions(output.args)
   const { folder } = options
   output.say(`Instance folder: ${folder}`)
+  await using undo = new AsyncDisposableStack()
   const server = await startServer(options)
-  try {
-    output.say(`SSH server: ${server.kind}, on 127.0.0.1:${server.port}`)
-    await writeInstance(folder, server)
+  undo.defer(() => server.stop())
+  output.say(`SSH server: ${server.kind}, on 127.0.0.1:${server.port}`)
+  await writeInstance(folder, server)
+  const up = await startUp(folder)
+  undo.defer(() => up.stop())
+  output.say(`mahavishnu up: ${up.url}`)
 
-    output.say(`Calling ssh_execute over MCP: ${COMMAND}`)
-    const run = await callTool(folder)
-    output.say(`status ${run.status}, exit code ${run.exit_code}, effect ${run.effect_certainty}, run ${run.run_id}`)
-    output.say(String(run.output))
+  output.say(`Calling ssh_execute over MCP: ${COMMAND}`)
+  const run = await callTool(folder)
+  const runId = String(run.run_id)
+  output.say(`status ${run.status}, exit code ${run.exit_code}, effect ${run.effect_certainty}, run ${runId}`)
+  output.say(String(run.output))
 
-    output.say('The journal entry, as the CLI shows it (mahavishnu runs show):')
-    output.say(await cli(folder, 'runs', 'show', String(run.run_id)))
-    const journal: unknown = JSON.parse(await cli(folder, 'runs', 'show', String(run.run_id), '--json'))
+  output.say('The journal entry, as the CLI shows it (mahavishnu runs show):')
+  output.say(await cli(folder, 'runs', 'show', runId))
+  const journal: unknown = JSON.parse(await cli(folder, 'runs', 'show', runId, '--json'))
 
-    const where = `--folder ${folder}`
-    output.say('How to go on:')
-    output.say(`  npx mahavishnu runs list ${where}`)
-    output.say(`  npx mahavishnu runs show ${run.run_id} ${where}`)
-    output.say(`  npx mahavishnu workers list ${where}`)
-    output.say(`  npx mahavishnu doctor ${where}`)
-    output.say(
-      '  npm run quickstart -- --serve      keeps the SSH server up, so that this works from another terminal:',
-    )
-    output.say(`  npx mahavishnu ssh execute demo ${where} -- 'uname -a'   (while it is up)`)
-    if (options.serve) await untilInterrupted()
+  const http = await showOverHttp(up, runId)
+  sayNextSteps(folder, runId)
+  if (options.serve) await untilInterrupted(folder, up)
 
-    const seconds = Math.round((performance.now() - started) / 100) / 10
-    output.finish(
-      { ok: true, node: process.versions.node, ssh_server: server.kind, run, journal, folder, seconds },
-      `quickstart done in ${seconds} s`,
-    )
-  } finally {
-    await server.stop()
-  }
+  await undo.disposeAsync()
+  const seconds = Math.round((performance.now() - started) / 100) / 10
+  output.finish(
+    { ok: true, node: process.versions.node, ssh_server: server.kind, run, journal, http, folder, seconds },
+    `quickstart done in ${seconds} s`,
+  )
 }
 
 try {

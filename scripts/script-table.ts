@@ -43,11 +43,28 @@ export const scriptTable: readonly ScriptEntry[] = [
     options: { '`-- --check`': 'compares instead, exit 1 when they differ', ...json },
   },
   {
+    name: 'surfaces',
+    summary:
+      'Makes one run on an SSH server, compares what MCP, CLI and HTTP show of it, and writes it into its guide.',
+    options: { '`-- --check`': 'compares the guide instead, exit 1 when it differs', ...json },
+  },
+  {
     name: 'guarantees',
     summary: 'Lists every promise of `docs/guarantees.md` with its tests and their last result.',
     options: json,
   },
-  { name: 'bench', summary: 'Measures speed and memory, beside a peer where there is one.', options: json },
+  {
+    name: 'bench',
+    summary:
+      'Measures speed and memory, beside a peer where there is one. `docs/benchmarks.md` says what the rows mean.',
+    options: {
+      '`-- AREA…`': 'only these areas: `ssh journal mcp http start`',
+      '`-- --rounds N`': 'N rounds: odd, at least 7 (the default)',
+      '`-- --quick`': 'one short round that judges no goal; with `--rounds`, any number of them',
+      '`-- --profile FOLDER`': 'CPU profiles of our side for the Chrome tools; judges no goal',
+      ...json,
+    },
+  },
   {
     name: 'soak',
     summary: 'Tests in sizes that would take too long for `npm test`: a gigabyte of output, hundreds of kills.',

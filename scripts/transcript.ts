@@ -17,6 +17,8 @@ import { inRoot } from './lib/paths.ts'
 import { steady } from './transcript/steady.ts'
 
 const output = createOutput(process.argv.slice(2))
+/** Tells the test of the pages' blocks who checks this one. */
+const INFO = 'no-run="recorded by npm run transcript; test/e2e/quickstart.test.ts compares it"'
 const readme = inRoot('README.md')
 
 function runQuickstart(): string {
@@ -29,7 +31,7 @@ function runQuickstart(): string {
 }
 
 const before = readFileSync(readme, 'utf8')
-const text = `\`\`\`text\n$ npm run quickstart\n${runQuickstart().trimEnd()}\n\`\`\``
+const text = `\`\`\`text ${INFO}\n$ npm run quickstart\n${runQuickstart().trimEnd()}\n\`\`\``
 const after = replaceRegion(before, 'transcript', text)
 const differs = after !== before
 const check = output.args.includes('--check')

@@ -1,13 +1,13 @@
+import { existsSync } from 'node:fs'
 import { mkdir, statfs } from 'node:fs/promises'
-import { homedir } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
+import { dirname } from 'node:path'
 import { admissionOf } from './app/admission-limits.ts'
 import { createNotifications, type Notifications } from './app/notifications.ts'
-import { type Inventory, loadInventory } from './config/inventory.ts'
-import { type LoadedSettings, loadSettings, settingsFor } from './config/layers.ts'
-import { resolveInFolder } from './config/read-file.ts'
+import { type InstanceSetting, instanceFolder, readSetting } from './app/setting.ts'
+import { settingsFor } from './config/layers.ts'
 import { createSecretResolver } from './config/secrets.ts'
 import { type Clock, systemClock } from './core/clock.ts'
+import type { ConnectAttempt } from './core/context.ts'
 import { mhvError, systemCode, toMhvError } from './core/errors.ts'
 import { createRegistry, type Registry } from './core/registry.ts'
 import { loadPolicy } from './governance/policy-file.ts'
@@ -31,10 +31,11 @@ import { createServiceManager } from './runtime/service-manager.ts'
 import { createStartup, type Startup } from './runtime/startup.ts'
 import { createVitals } from './runtime/vitals.ts'
 import { lockInstance } from './store/lock.ts'
+import { createMemoryStore } from './store/memory.ts'
 import { openSqliteStore } from './store/sqlite.ts'
 import type { RunRecord, Store } from './store/store.ts'
 import { createLogger } from './telemetry/log.ts'
-import { createRunMetrics, observeBreakers, observeJournal, observeSsh } from './telemetry/metrics.ts'
+import { createRunMetrics, type EndedRun, observeBreakers, observeJournal, observeSsh } from './telemetry/metrics.ts'
 import { observeDeadLetters } from './telemetry/resilience-metrics.ts'
 import { workers } from './workers/index.ts'
 
@@ -73,35 +74,7 @@ export function createInstances(composition: Composition = production()): Instan
     open: (options) => openInstance(composition, options),
     use: (options) => useInstance(composition, options),
     read: (options) => openReader(composition, options),
-  }
-}
-
-/** Folder of the instance: the option, else MAHAVISHNU_HOME, else the XDG data folder. */
-export function instanceFolder(composition: Pick<Composition, 'env'>, folder: string | undefined): string {
-  const { MAHAVISHNU_HOME, XDG_DATA_HOME, HOME = homedir() } = composition.env
-  return resolve(folder ?? (MAHAVISHNU_HOME || join(XDG_DATA_HOME || join(HOME, '.local', 'share'), 'mahavishnu')))
-}
-
-/** Everything of an instance that can be read without its lock. */
-export interface InstanceSetting {
-  readonly folder: string
-  readonly loaded: LoadedSettings
-  readonly inventory: Inventory
-  readonly policyFile: string
-  readonly journalFile: string
-}
-
-export async function readSetting(composition: Composition, options: InstanceOptions): Promise<InstanceSetting> {
-  const folder = instanceFolder(composition, options.folder)
-  const flags = Object.entries(options.set ?? {}).map(([key, value]) => `${key}=${value}`)
-  const loaded = await loadSettings({ folder, registry: composition.registry, env: composition.env, flags })
-  const { inventory, policy, journal } = loaded.values
-  return {
-    folder,
-    loaded,
-    inventory: await loadInventory({ file: resolveInFolder(folder, inventory.file), registry: composition.registry }),
-    policyFile: resolveInFolder(folder, policy.file),
-    journalFile: resolveInFolder(folder, journal.file),
+    look: async (options) => (await runningInstance(composition, options)) ?? openReader(composition, options),
   }
 }
 
@@ -118,11 +91,15 @@ async function openInstance(composition: Composition, options: InstanceOptions):
   const journal = await composition.openStore({ path: setting.journalFile, readOnly: false })
   undo.defer(journal.close)
   const pool = () => parts.instances.started('ssh')?.stats()
-  const ended = registry.workers.some(({ name }) => name === 'ssh') ? observeSsh(metrics.registry, pool) : () => {}
-  const { store, lease } = withLease(measured(journal, observeJournal(metrics.registry), ended), clock)
+  const ssh = registry.workers.some(({ name }) => name === 'ssh') ? observeSsh(metrics.registry, pool) : undefined
+  const observed = measured(journal, observeJournal(metrics.registry), (run) => ssh?.ended(run))
+  const { store, lease } = withLease(observed, clock)
   const common = commonParts(composition, setting)
   const policy = await loadPolicy(setting.policyFile)
-  const parts = runtimeParts(composition, setting, { ...common, store, lease, policy, metrics })
+  const onConnect = (worker: string, attempt: ConnectAttempt) => {
+    if (worker === 'ssh') ssh?.connected(attempt)
+  }
+  const parts = runtimeParts(composition, setting, { ...common, store, lease, policy, metrics }, onConnect)
   await parts.breakers.load()
   undo.defer(parts.breakers.flush)
   undo.defer(parts.instances.close)
@@ -214,7 +191,7 @@ async function runningInstance(composition: Composition, options: InstanceOption
 async function openReader(composition: Composition, options: InstanceOptions): Promise<Instance> {
   const { registry, clock } = composition
   const setting = await readSetting(composition, options)
-  const store = await composition.openStore({ path: setting.journalFile, readOnly: true })
+  const store = await openToRead(composition, setting)
   const policy = await loadPolicy(setting.policyFile)
   const control: ControlParts = {
     ...commonParts(composition, setting),
@@ -234,6 +211,12 @@ async function openReader(composition: Composition, options: InstanceOptions): P
     readiness: async () => ({ ready: false, reasons: ['only reads the journal'] }),
     close: () => store.close(),
   }
+}
+
+/** Where nothing was run yet there is nothing to read; a folder that is not there at all is refused by the store. */
+async function openToRead({ openStore, clock }: Composition, { folder, journalFile }: InstanceSetting): Promise<Store> {
+  if (existsSync(folder) && !existsSync(journalFile)) return createMemoryStore(clock)
+  return openStore({ path: journalFile, readOnly: true })
 }
 
 /** Looks whether a run could be taken now. */
@@ -263,6 +246,7 @@ function instanceOf(registry: Registry, setting: InstanceSetting, control: Contr
       yield* followRun(control, request)
     },
     targetNames: control.environment.targetNames,
+    managerLimits: setting.loaded.values.manager,
     redact: control.redactor.deep,
   }
 }
@@ -277,6 +261,7 @@ function runtimeParts(
   composition: Composition,
   setting: InstanceSetting,
   common: ReturnType<typeof commonParts> & Pick<RuntimeParts, 'store' | 'lease' | 'policy' | 'metrics'>,
+  onConnect: (worker: string, attempt: ConnectAttempt) => void,
 ): RuntimeParts & { readonly notifier: Notifications } {
   const { registry, clock, env } = composition
   const { loaded, folder } = setting
@@ -289,7 +274,7 @@ function runtimeParts(
     breakers: breakersOf(composition, common),
     retry: composition.createRetryPolicy(),
     notifier: createNotifications(base, loaded.values.notifications),
-    instances: createWorkerInstances(base),
+    instances: createWorkerInstances({ ...base, onConnect }),
     live: createLiveRuns(),
   }
 }
@@ -311,11 +296,7 @@ function breakersOf(
 }
 
 /** The journal, with the writes that calls wait for measured, and the ends of runs told. */
-function measured(
-  store: Store,
-  measure: ReturnType<typeof observeJournal>,
-  ended: ReturnType<typeof observeSsh>,
-): Store {
+function measured(store: Store, measure: ReturnType<typeof observeJournal>, ended: (run: EndedRun) => void): Store {
   function tell(run: RunRecord | null): void {
     if (run === null || run.end === null) return
     const { operation, started_at, end } = run

@@ -1,6 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import type { Composition } from './app.ts'
+import { holdYoungGeneration } from './core/young-generation.ts'
 import type { CliApp } from './surfaces/cli/commands.ts'
+
+// Before anything else is loaded; a server frees it when it serves.
+holdYoungGeneration()
 
 /** The same place from `src` and from `dist`. */
 const manifest = new URL('../package.json', import.meta.url)
@@ -17,7 +21,7 @@ async function loadApp(): Promise<CliApp> {
 
   const compose = async (): Promise<Composition> => ({ ...(await import('./app.ts')).production(), registry })
   const instances = async () => (await import('./app.ts')).createInstances(await compose())
-  const config = async () => (await import('./app/config-calls.ts')).createConfigCalls(await compose())
+  const config = async () => (await import('./app/config-calls.ts')).createConfigCalls({ registry, env: process.env })
   const doctor = async () => (await import('./app/doctor.ts')).createDoctor(await compose())
   return {
     registry,
@@ -25,6 +29,7 @@ async function loadApp(): Promise<CliApp> {
       open: async (options) => (await instances()).open(options),
       use: async (options) => (await instances()).use(options),
       read: async (options) => (await instances()).read(options),
+      look: async (options) => (await instances()).look(options),
     },
     doctor: async (place) => (await doctor())(place),
     config: {
@@ -32,6 +37,8 @@ async function loadApp(): Promise<CliApp> {
       explain: async (place, key) => (await config()).explain(place, key),
       show: async (place) => (await config()).show(place),
       schema: async () => (await config()).schema(),
+      targets: async (place, worker) => (await config()).targets(place, worker),
+      folder: async (place) => (await config()).folder(place),
     },
   }
 }

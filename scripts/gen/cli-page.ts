@@ -1,21 +1,23 @@
 import type { Command, Option } from 'commander'
 import { createRegistry } from '../../src/core/registry.ts'
-import { buildProgram, PROGRAM } from '../../src/surfaces/cli/program.ts'
+import { actionsOf, examplesOf, isShown } from '../../src/surfaces/cli/grammar.ts'
+import { buildProgram } from '../../src/surfaces/cli/program.ts'
 import { workers } from '../../src/workers/index.ts'
 import { exitRows } from './errors-page.ts'
 import type { Generator } from './generator.ts'
 
 const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;')
 
-function optionRow({ flags, description }: Option): string {
-  return `| \`${flags.replaceAll('|', '\\|')}\` | ${cell(description)} |`
+function optionRow({ flags, description, argChoices = [] }: Option): string {
+  const choices = argChoices.length === 0 ? '' : `: ${argChoices.map((each) => `\`${each}\``).join(', ')}`
+  return `| \`${flags.replaceAll('|', '\\|')}\` | ${cell(description)}${choices} |`
 }
 
 const isGlobal = ({ helpGroupHeading, long }: Option) => helpGroupHeading?.includes('everywhere') || long === '--help'
 
 function commandSection(words: string, command: Command): string {
   const rows = command.options.filter((option) => !isGlobal(option)).map(optionRow)
-  const examples = examplesOf(command)
+  const examples = examplesOf(command).join('\n')
   return [
     `## \`${words} ${command.usage().replace(/^\[options\]$/, '')}`.trimEnd().concat('`'),
     '',
@@ -25,26 +27,14 @@ function commandSection(words: string, command: Command): string {
   ].join('\n')
 }
 
-/** The help has them as text after everything else. */
-function examplesOf(command: Command): string {
-  let help = ''
-  command.configureOutput({ writeOut: (text) => (help += text) }).outputHelp()
-  return (/^Examples:\n([\s\S]*)$/m.exec(help)?.[1] ?? '').replace(/^ {2}/gm, '').trimEnd()
-}
-
-function leaves(command: Command, words: string): readonly (readonly [words: string, command: Command])[] {
-  const inner = command.commands.filter((each) => each.name() !== 'help')
-  if (inner.length === 0) return [[words, command]]
-  return inner.flatMap((each) => leaves(each, `${words} ${each.name()}`))
-}
-
 /** Every command with its options, and what the exit codes mean. */
 export function renderCliPage(): string {
   const program = buildProgram({ registry: createRegistry(workers), version: '', rest: null, found: () => undefined })
-  const [first] = leaves(program, PROGRAM)
+  const actions = actionsOf(program).filter(({ command }) => isShown(command))
+  const [first] = actions
   const everywhere = [
     ...program.options.filter(({ long }) => long === '--version'),
-    ...(first?.[1].options.filter(isGlobal) ?? []),
+    ...(first?.command.options.filter(isGlobal) ?? []),
   ]
   return [
     '<!-- Made by npm run gen from the declarations of the workers and the table of control calls. -->',
@@ -52,9 +42,7 @@ export function renderCliPage(): string {
     '',
     'Every command with its options. How output, `--json` and quoting work: [the guide](../guides/cli.md).',
     '',
-    leaves(program, PROGRAM)
-      .map(([words, command]) => commandSection(words, command))
-      .join('\n\n'),
+    actions.map(({ words, command }) => commandSection(words.join(' '), command)).join('\n\n'),
     '',
     '## Options everywhere',
     '',

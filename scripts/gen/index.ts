@@ -3,6 +3,7 @@ import { generators as errorsPage } from './errors-page.ts'
 import type { Generator } from './generator.ts'
 import { generators as mcpTools } from './mcp-tools.ts'
 import { generators as names } from './names.ts'
+import { generators as notRun } from './not-run.ts'
 import { generators as openapi } from './openapi.ts'
 import { generators as operationsPage } from './operations-page.ts'
 import { renderScriptsPage } from './scripts-page.ts'
@@ -20,4 +21,5 @@ export const generators: readonly Generator[] = [
   ...errorsPage,
   ...settingsPage,
   ...settingsSchemas,
+  ...notRun,
 ]

@@ -13,7 +13,7 @@ export function renderNames(): string {
       id,
       mcp,
       cli: cli.join(' '),
-      ...(http === null ? {} : { http }),
+      http,
     })),
   )
 }

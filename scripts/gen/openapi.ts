@@ -1,6 +1,6 @@
+import { ERROR_TABLE } from '../../src/core/error-table.ts'
 import { createRegistry } from '../../src/core/registry.ts'
 import { openApiDocument } from '../../src/surfaces/http/openapi.ts'
-import { HTTP_REFUSALS } from '../../src/surfaces/http/problem.ts'
 import { workers } from '../../src/workers/index.ts'
 import type { Generator } from './generator.ts'
 import { jsonText } from './names-json.ts'
@@ -64,12 +64,12 @@ export function renderHttpPage(): string {
     ),
     '## Refusals of the surface itself',
     '',
-    'The codes of everything else stand in [errors](errors.md).',
+    'All codes stand in [errors](errors.md); these are of this surface alone.',
     '',
     '| code | status | meaning | what to do |',
     '| --- | --- | --- | --- |',
-    ...Object.entries(HTTP_REFUSALS).map(
-      ([code, { status, title, remedy }]) => `| \`${code}\` | ${status} | ${cell(title)} | ${cell(remedy)} |`,
+    ...Object.entries(ERROR_TABLE).flatMap(([code, { http, summary, remedy }]) =>
+      code.startsWith('MHV_HTTP_') ? [`| \`${code}\` | ${http} | ${cell(summary)} | ${cell(remedy)} |`] : [],
     ),
     '',
   ].join('\n')

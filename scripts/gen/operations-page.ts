@@ -44,7 +44,7 @@ function operationSection(operation: RegisteredOperation): string {
     '',
     `- changes at most: \`${spec.effect}\`; doing it twice is ${spec.idempotent ? '' : 'not '}the same as doing it once`,
     `- deadline: ${timeout}`,
-    `- MCP \`${mcp}\`, command line \`mahavishnu ${cli.join(' ')}\`, HTTP (later) \`POST ${http}\``,
+    `- MCP \`${mcp}\`, command line \`mahavishnu ${cli.join(' ')}\`, HTTP \`${http}\``,
     '',
     '| input | type | default | meaning |',
     '| --- | --- | --- | --- |',

@@ -1,6 +1,5 @@
 import { access } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Composition, instanceFolder, readSetting } from '../app.ts'
 import { explainSetting, showSettings } from '../config/explain.ts'
 import { loadInventory } from '../config/inventory.ts'
 import { settingsJsonSchema } from '../config/json-schema.ts'
@@ -9,21 +8,27 @@ import { resolveInFolder } from '../config/read-file.ts'
 import { toMhvError, type WireError } from '../core/errors.ts'
 import { loadPolicy } from '../governance/policy-file.ts'
 import type { ConfigCalls, ConfigReport, InstancePlace } from '../surfaces/cli/commands.ts'
+import { instanceFolder, readSetting, type SettingParts } from './setting.ts'
 
 /** The CLI's questions about the configuration. None needs the lock, and none changes anything. */
-export function createConfigCalls(composition: Composition): ConfigCalls {
-  const load = async (place: InstancePlace) => (await readSetting(composition, { ...place, doing: 'config' })).loaded
+export function createConfigCalls(parts: SettingParts): ConfigCalls {
+  const load = async (place: InstancePlace) => (await readSetting(parts, { ...place, doing: 'config' })).loaded
   return {
-    validate: (place) => validate(composition, place),
+    validate: (place) => validate(parts, place),
     explain: async (place, key) => explainSetting(await load(place), key),
     show: async (place) => showSettings(await load(place)),
-    schema: async () => settingsJsonSchema(composition.registry),
+    schema: async () => settingsJsonSchema(parts.registry),
+    targets: async (place, worker) => {
+      const { inventory } = await readSetting(parts, { ...place, doing: 'completion' })
+      return inventory.list().flatMap(({ name, workers }) => (worker && !workers.includes(worker) ? [] : name))
+    },
+    folder: async ({ folder }) => instanceFolder(parts, folder),
   }
 }
 
 /** Looks at every file, also when an earlier one cannot be used, so that all problems are told at once. */
-async function validate(composition: Composition, place: InstancePlace): Promise<ConfigReport> {
-  const folder = instanceFolder(composition, place.folder)
+async function validate(parts: SettingParts, place: InstancePlace): Promise<ConfigReport> {
+  const folder = instanceFolder(parts, place.folder)
   const problems: WireError[] = []
   const attempt = async <T>(act: () => Promise<T>): Promise<T | undefined> => {
     try {
@@ -34,7 +39,7 @@ async function validate(composition: Composition, place: InstancePlace): Promise
     }
   }
   const flags = Object.entries(place.set ?? {}).map(([key, value]) => `${key}=${value}`)
-  const { registry, env } = composition
+  const { registry, env } = parts
   const loaded = await attempt(() => loadSettings({ folder, registry, env, flags }))
   // Without settings the files lie where the defaults have them.
   const defaults = loaded ?? (await loadSettings({ folder: join(folder, '.none'), registry, env: {}, flags: [] }))

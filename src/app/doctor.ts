@@ -1,11 +1,12 @@
 import { stat } from 'node:fs/promises'
-import { type Composition, freeBytesIn, type InstanceSetting, instanceFolder, readSetting } from '../app.ts'
+import { type Composition, freeBytesIn } from '../app.ts'
 import { type MhvError, systemCode, toMhvError } from '../core/errors.ts'
 import { loadPolicy } from '../governance/policy-file.ts'
 import { holderText, instanceHeld } from '../store/lock.ts'
 import type { InstancePlace } from '../surfaces/cli/commands.ts'
 import type { Doctor, Finding } from '../surfaces/cli/doctor.ts'
 import { exists } from './config-calls.ts'
+import { type InstanceSetting, instanceFolder, readSetting } from './setting.ts'
 
 /** Looks at an instance for `mahavishnu doctor`: folder, settings, inventory, policy, lock, journal, disk, crypto. */
 export function createDoctor(composition: Composition): Doctor {

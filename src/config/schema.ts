@@ -6,6 +6,7 @@ import type { AnyWorker, BreakerDefaults } from '../core/worker.ts'
 import { asSection, wrapped } from './check.ts'
 import { deadLetterSettingsSchema, workerDeadLetterSchema } from './dead-letter-schema.ts'
 import { jsonSchemaOf, jsonTypes, typeText } from './field-text.ts'
+import { PROFILES } from './mcp-profiles.ts'
 import { notificationSettingsSchema } from './notification-schema.ts'
 
 /** Number of the settings files' format. */
@@ -151,8 +152,29 @@ export const httpSettingsSchema = z.strictObject({
     .default(100)
     .describe('requests per second, on average, of one token or of one address without a token'),
   rate_limit_burst: count(1, 1_000_000).default(500).describe('requests that may come at once'),
+  max_event_streams: count(0, 100_000)
+    .default(100)
+    .describe('event streams of runs that may be open at once; more are refused'),
   allowed_hosts: names('further values of the header Host, as clients send it: name, or name:port'),
   allowed_origins: names('origins whose pages may send requests: https://ops.example.com'),
+  mcp_profile: z.enum(PROFILES).default('default').describe('which tools /mcp shows, as `mahavishnu mcp --profile`'),
+  mcp_read_only: z
+    .boolean()
+    .default(false)
+    .describe('whether /mcp shows and takes only what changes nothing; the other routes go by the policy alone'),
+})
+
+/** Bounds of what one client's spawned workers (`worker_spawn`) may hold. */
+export const managerSettingsSchema = z.strictObject({
+  max_spawned: count(1, 10_000).default(50).describe('spawned workers of one client at once'),
+  max_concurrent: count(1, 10_000).default(10).describe('tasks of one client at once, over all its spawned workers'),
+  output_bytes: count(0, 256 * MEBIBYTE)
+    .default(4 * MEBIBYTE)
+    .describe("bytes of one task's output that are read from the journal where the result's own text is cut"),
+  history: count(1, 1_000_000).default(1_000).describe('ended tasks that worker_collect_results can still give'),
+  history_characters: count(1, 1024 * MEBIBYTE)
+    .default(16 * MEBIBYTE)
+    .describe('characters of their results, all told; the newest stays, however long'),
 })
 
 const startupSchema = (worker: z.ZodType<string>) =>
@@ -232,6 +254,7 @@ const core = {
   startup: startupSchema(z.string()),
   dead_letters: deadLetterSettingsSchema.prefault({}).describe('runs that failed for good, kept to be replayed'),
   notifications: notificationSettingsSchema.prefault({}).describe('who is told what needs somebody'),
+  manager: managerSettingsSchema.prefault({}).describe('spawned workers, the tools of the MCP profile upstream'),
   http: httpSettingsSchema.prefault({}).describe('the HTTP server of `mahavishnu up`'),
   log: z
     .strictObject({

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { createDeadline } from '../resilience/deadline.ts'
 import { isoTime, systemClock } from './clock.ts'
 
 suite('system clock', () => {
@@ -10,6 +11,25 @@ suite('system clock', () => {
     cancelled()
     await systemClock.sleep(40)
     assert.equal(called, 1)
+  })
+
+  test('what is late already comes at once, and Node warns of nothing: a deadline that has passed, for one', async () => {
+    const warnings: string[] = []
+    const hear = ({ name }: Error) => warnings.push(name)
+    process.on('warning', hear)
+    try {
+      for (const ms of [-1, -1e9, Number.NaN]) {
+        await systemClock.sleep(ms)
+        await new Promise<void>((resolve) => systemClock.after(ms, resolve))
+      }
+      // The deadline of a run that is read from a journal may have passed long ago.
+      const { signal } = createDeadline(systemClock, systemClock.now() - 60_000)
+      await systemClock.sleep(20)
+      assert.equal(signal.reason.code, 'MHV_RUN_TIMEOUT')
+      assert.deepEqual(warnings, [])
+    } finally {
+      process.off('warning', hear)
+    }
   })
 
   test('a sleep ends with the reason of its signal', async () => {

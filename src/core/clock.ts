@@ -20,7 +20,7 @@ export const systemClock: Clock = {
   monotonic: () => performance.now(),
   async sleep(ms, signal) {
     try {
-      let left = ms
+      let left = atLeastZero(ms)
       for (; left > MAX_TIMER_MS; left -= MAX_TIMER_MS) await delay(MAX_TIMER_MS, undefined, { signal })
       await delay(left, undefined, { signal })
     } catch (error) {
@@ -33,9 +33,14 @@ export const systemClock: Clock = {
       const step = left > MAX_TIMER_MS ? () => arm(left - MAX_TIMER_MS) : callback
       timer = setTimeout(step, Math.min(left, MAX_TIMER_MS)).unref()
     }
-    arm(ms)
+    arm(atLeastZero(ms))
     return () => clearTimeout(timer)
   },
+}
+
+/** What is late already comes at once: Node would say so on standard error, and wait for a millisecond. */
+function atLeastZero(ms: number): number {
+  return Math.max(0, ms || 0)
 }
 
 /** ISO 8601 in UTC with milliseconds, of milliseconds since the epoch. */

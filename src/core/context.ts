@@ -1,4 +1,5 @@
 import type { Clock } from './clock.ts'
+import type { ErrorCode } from './error-table.ts'
 import type { Effect } from './operation.ts'
 import type { PortName, Ports } from './ports.ts'
 import type { Secret } from './secret.ts'
@@ -26,6 +27,8 @@ export interface ResolvedTarget<T = unknown> {
 export interface Progress {
   readonly progress: number
   readonly total?: number
+  /** What is counted, where it is more than steps. */
+  readonly unit?: 'bytes'
   readonly message?: string
 }
 
@@ -90,7 +93,17 @@ export interface WorkerContext<S = unknown> {
   readonly log: Logger
   readonly secrets: SecretResolver
   readonly state: WorkerState
+  /** To be told of every connection that the worker tried to make, for the metrics. */
+  readonly onConnect?: (attempt: ConnectAttempt) => void
   need<P extends PortName>(port: P): Promise<Ports[P]>
+}
+
+/** One try to make a connection. */
+export interface ConnectAttempt {
+  /** From its beginning until it was ready, or had failed. */
+  readonly seconds: number
+  /** Why it failed; null when it was made. */
+  readonly error_code: ErrorCode | null
 }
 
 /** What one attempt of an operation gets. */

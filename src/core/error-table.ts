@@ -65,6 +65,7 @@ const ROWS = {
   MHV_INPUT_INVALID: ['validation', 400, EXIT.input, before, false, 'The input does not fit the schema of the operation.', 'Correct the field named in the message; `mahavishnu COMMAND --help` shows the fields.'],
   MHV_INPUT_SECRET: ['validation', 400, EXIT.input, before, false, 'The input contains the value of a secret.', 'Pass a reference to the secret (`env:NAME`, `file:PATH`) instead of its value.'],
   MHV_CLI_USAGE: ['validation', 400, EXIT.input, before, false, 'The command line was not understood.', 'See `mahavishnu --help`.'],
+  MHV_CLI_NOT_CONFIRMED: ['validation', 400, EXIT.input, before, false, 'What may destroy something was not confirmed.', 'Type the word that is asked for, or add --yes when it is wanted without asking.'],
   MHV_OPERATION_UNKNOWN: ['validation', 404, EXIT.input, before, false, 'There is no such operation.', 'See `mahavishnu workers list` for the operations there are.'],
   MHV_WORKER_UNKNOWN: ['validation', 404, EXIT.input, before, false, 'There is no such worker.', 'See `mahavishnu workers list`.'],
   MHV_TARGET_UNKNOWN: ['validation', 404, EXIT.input, before, false, 'The inventory has no such target.', 'Add the target to settings/inventory.yaml, or use one of the names that it has.'],
@@ -159,6 +160,16 @@ const ROWS = {
   MHV_DLQ_ACKNOWLEDGE: ['validation', 409, EXIT.input, before, false, 'The failed run may have acted, and doing it twice is not the same as once.', 'Look at the target; if it is right to do it (again), replay with acknowledge_unknown (`--acknowledge-unknown`).'],
   MHV_NOTIFY_ADDRESS: ['validation', 500, EXIT.configuration, before, false, 'A notification has no destination that it may go to.', 'Correct the destination under notifications.destinations in the settings.'],
   MHV_NOTIFY_FAILED: ['network', 502, EXIT.network, unknown, true, 'A destination did not take a notification.', 'See the message; the notification is sent again until its attempts are used up.'],
+  // HTTP, before a request reaches the runtime
+  MHV_HTTP_TOKEN: ['permission', 401, EXIT.permission, before, false, 'The request has no valid token.', 'Send `Authorization: Bearer TOKEN` with the content of http.token in the instance folder.'],
+  MHV_HTTP_ORIGIN: ['permission', 403, EXIT.permission, before, false, 'Pages of this origin may not ask here.', 'Add the origin to http.allowed_origins, if its pages should be allowed.'],
+  MHV_HTTP_HOST: ['permission', 421, EXIT.permission, before, false, 'This server is not known by that name.', 'Use the address that it listens on, or add the name to http.allowed_hosts.'],
+  MHV_HTTP_ROUTE: ['validation', 404, EXIT.input, before, false, 'There is nothing at this path for this method.', 'See /openapi.json for what there is.'],
+  MHV_HTTP_BODY: ['validation', 400, EXIT.input, before, false, 'The body is no JSON object.', 'Send one JSON object in UTF-8.'],
+  MHV_HTTP_BODY_TOO_LARGE: ['validation', 413, EXIT.input, before, false, 'The body is larger than this server takes.', 'Send less, or raise http.max_body_bytes.'],
+  MHV_HTTP_MEDIA_TYPE: ['validation', 415, EXIT.input, before, false, 'The body has a media type that is not taken here.', 'Send JSON with `Content-Type: application/json`.'],
+  MHV_HTTP_RATE_LIMITED: ['resource', 429, EXIT.resource, before, true, 'Too many requests.', 'Call again after retry_after seconds, or raise http.rate_limit_per_second.'],
+  MHV_HTTP_FOLLOWERS_FULL: ['resource', 503, EXIT.resource, before, true, 'As many event streams are open as may be.', 'Call again after retry_after seconds, close streams that nobody reads, or raise http.max_event_streams.'],
 } as const satisfies Record<`MHV_${string}`, Row>
 
 export type ErrorCode = keyof typeof ROWS

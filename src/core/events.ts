@@ -14,6 +14,7 @@ export const RUN_EVENT_TYPES = [
   'notified',
   'progress',
   'cancel_requested',
+  'caller_left',
   'reopened',
   'attached',
   'reconciled',

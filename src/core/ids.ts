@@ -1,7 +1,26 @@
+import { randomFillSync } from 'node:crypto'
 import { encodeTime, monotonicFactory } from 'ulid'
 import type { Clock } from './clock.ts'
 
-const next = monotonicFactory()
+/** Bytes that are drawn at a time, for 256 ids: drawing takes about 2 µs, and an id is made of 16 numbers. */
+const POOL_BYTES = 4_096
+const pool = new Uint8Array(POOL_BYTES)
+let used = POOL_BYTES
+
+/** A number from 0 to less than 1, out of 256 equally likely ones: eight for each character of an id. */
+function nextFraction(): number {
+  if (used === POOL_BYTES) {
+    randomFillSync(pool)
+    used = 0
+  }
+  const byte = pool[used] as number
+  // No byte is used for two ids, and none that was used can be read out of memory.
+  pool[used] = 0
+  used += 1
+  return byte / 256
+}
+
+const next = monotonicFactory(nextFraction)
 
 /** A ULID: 26 characters, sortable by time, strictly rising within this process. */
 export function newId(clock: Clock): string {

@@ -57,7 +57,7 @@ suite('policy file', () => {
 
   test('the examples of the guide are policies', async () => {
     const guide = await readFile(join(import.meta.dirname, '../../docs/guides/policy.md'), 'utf8')
-    const [first = '', rule = ''] = [...guide.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, block]) => block)
+    const [first = '', rule = ''] = [...guide.matchAll(/```yaml[^\n]*\n([\s\S]*?)```/g)].map(([, block]) => block)
     assert.equal(parsePolicy('first', first).rules.length, 3)
     assert.equal(parsePolicy('more', first + rule).rules.length, 4)
     for (const field of Object.keys(policySchema.shape.rules.element.shape))

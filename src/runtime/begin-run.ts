@@ -18,7 +18,7 @@ export interface RunToBegin {
   readonly call: ResolvedCall
   readonly answer: PolicyAnswer
   readonly place: AdmissionPlace
-  readonly request: Pick<InvokeRequest, 'signal' | 'onProgress' | 'replay'>
+  readonly request: Pick<InvokeRequest, 'principal' | 'surface' | 'signal' | 'left' | 'onProgress' | 'replay'>
   /** Milliseconds since the epoch: from the call on, whatever it waited for. */
   readonly deadline: number
   /** Aborted when the process will not try any longer to journal ends. */
@@ -142,8 +142,8 @@ function mismatch({ run_id }: RunRecord): MhvError {
   })
 }
 
-function attend(live: LiveRun, { signal, onProgress }: RunToBegin['request']): () => void {
-  const leave = live.join(signal)
+function attend(live: LiveRun, { onProgress, ...caller }: RunToBegin['request']): () => void {
+  const leave = live.join(caller)
   const stop = onProgress === undefined ? undefined : live.onProgress(onProgress)
   return () => {
     leave()

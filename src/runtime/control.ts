@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { Clock } from '../core/clock.ts'
+import { type Clock, isoTime } from '../core/clock.ts'
 import type { Logger, Principal } from '../core/context.ts'
 import type { ErrorCode } from '../core/error-table.ts'
 import { mhvError } from '../core/errors.ts'
@@ -54,6 +54,8 @@ export interface ControlCall<I extends z.ZodObject = z.ZodObject, O extends z.Zo
   readonly output: O
   /** Field that the command line takes as its argument. */
   readonly argument?: string
+  /** Where an answer is one of many pages: the field of the input that goes on with a field of the answer, if not null. */
+  readonly page?: { readonly input: keyof z.output<I> & string; readonly output: keyof z.output<O> & string }
   readonly example: z.input<I>
   /** Codes of its own, beside those that every call may end with. Default: MHV_RUN_UNKNOWN where it names a run. */
   readonly errors?: readonly ErrorCode[]
@@ -66,6 +68,9 @@ function control<I extends z.ZodObject, O extends z.ZodObject>(call: ControlCall
   return call
 }
 
+/** Most events of one answer. */
+const MAX_EVENTS = 1_000
+
 const EXAMPLE_RUN = '01K5E2W9QZ3V7M4T8N6R1XJYHB'
 const runId = z.string().describe('ULID of the run')
 
@@ -73,26 +78,43 @@ const runGet = control({
   name: 'run_get',
   cli: ['runs', 'show'],
   title: 'Show a run',
-  summary: 'Shows one run: its result, what is known of its effect, and its event log.',
+  summary: 'Shows one run: its result, what is known of its effect, and its event log, page by page where it is long.',
   effect: 'read',
   needsRuntime: false,
-  input: z.object({ run_id: runId }),
+  input: z.object({
+    run_id: runId,
+    since_event: z
+      .number()
+      .int()
+      .min(0)
+      .default(0)
+      .describe('only events with a greater seq: next_event of the answer before'),
+  }),
   output: z.object({
     run: anyResultSchema,
     input: z.unknown().describe('the input it was called with'),
     events: z.array(
       z.object({ seq: z.number().int(), at: z.string(), type: z.string(), data: z.record(z.string(), z.unknown()) }),
     ),
+    next_event: z
+      .number()
+      .int()
+      .nullable()
+      .describe('since_event of the next call; null when these were the last ones'),
   }),
   argument: 'run_id',
+  page: { input: 'since_event', output: 'next_event' },
   example: { run_id: EXAMPLE_RUN },
-  async run(parts, { run_id }) {
+  async run(parts, { run_id, since_event }) {
     const record = await findRun(parts, run_id)
-    const events = await parts.store.getEvents(run_id, 0, 1_000)
+    // One more than fits tells whether there is a next page.
+    const found = await parts.store.getEvents(run_id, since_event, MAX_EVENTS + 1)
+    const events = found.slice(0, MAX_EVENTS)
     return {
       run: toResult(record),
       input: record.input,
-      events: events.map(({ seq, at, type, data }) => ({ seq, at: new Date(at).toISOString(), type, data })),
+      events: events.map(({ seq, at, type, data }) => ({ seq, at: isoTime(at), type, data })),
+      next_event: found.length > events.length ? (events.at(-1)?.seq ?? null) : null,
     }
   },
 })
@@ -248,17 +270,18 @@ const runList = control({
   effect: 'read',
   needsRuntime: false,
   input: z.object({
-    worker: z.string().optional(),
-    operation: z.string().optional(),
+    worker: z.string().optional().describe('name of the worker'),
+    operation: z.string().optional().describe('id of the operation, worker.verb'),
     on: z.string().optional().describe('name of the target'),
-    principal: z.string().optional(),
-    status: z.enum(RUN_STATUSES).optional(),
+    principal: z.string().optional().describe('who asked, such as user:1000'),
+    status: z.enum(RUN_STATUSES).optional().describe('how far the run is'),
     since: z.iso.datetime({ offset: true }).optional().describe('accepted at or after, ISO 8601'),
     until: z.iso.datetime({ offset: true }).optional().describe('accepted before, ISO 8601'),
     limit: z.number().int().min(1).max(200).default(20),
     before: z.string().optional().describe('only runs before this one: next of the answer before'),
   }),
   output: z.object({ runs: z.array(anyResultSchema.omit({ data: true, output: true })), next: z.string().nullable() }),
+  page: { input: 'before', output: 'next' },
   example: { worker: 'ssh', limit: 5 },
   async run(parts, { on, status, since, until, limit, ...rest }) {
     const records = await parts.store.listRuns({

@@ -134,6 +134,9 @@ const EXPLAINERS: Readonly<Record<RunEvent['type'], Explainer>> = {
   compensated: (data) => [{ by: 'recovery', text: `took back what was done${outcomeText(data)}` }],
   notified: (data) => [{ by: 'recovery', text: `somebody was told${because(data)}` }],
   progress: () => [],
+  caller_left: (data) => [
+    { by: 'caller', name: word(data.principal), text: `a caller went away (${known(data.surface)}); the run goes on` },
+  ],
   cancel_requested: (data) => [
     {
       by: data.error_code === 'MHV_RUN_CANCELLED' ? 'caller' : 'system',

@@ -52,7 +52,8 @@ export async function* followRun(parts: ControlParts, request: FollowRequest): A
     for (;;) {
       // Read before what it may still write: what ended before this look cannot gain anything after it.
       const record = await findRun(parts, run_id)
-      for (const event of await parts.store.getEvents(run_id, afterEvent, PAGE)) {
+      const events = await parts.store.getEvents(run_id, afterEvent, PAGE)
+      for (const event of events) {
         afterEvent = event.seq
         yield { kind: 'event', seq: event.seq, event }
       }
@@ -62,7 +63,7 @@ export async function* followRun(parts: ControlParts, request: FollowRequest): A
         yield { kind: 'output', cursor: seq, stream, text: Buffer.from(bytes).toString('utf8'), gap_bytes }
       }
       for (const progress of steps.splice(0)) yield { kind: 'progress', progress }
-      if (chunks.length > 0) continue
+      if (chunks.length > 0 || events.length === PAGE) continue
       if (isFinal(record.status)) {
         yield { kind: 'end', run: toResult(record) }
         return

@@ -1,3 +1,4 @@
+import type { CoreSettings } from '../config/schema.ts'
 import type { Logger, Principal } from '../core/context.ts'
 import type { Registry } from '../core/registry.ts'
 import type { ControlRequest } from './call-control.ts'
@@ -29,6 +30,8 @@ export interface Instance {
   readiness(): Promise<Readiness>
   /** Targets of the inventory that this worker can act on; all of them without a worker. */
   targetNames(worker?: string): readonly string[]
+  /** Settings `manager.*`: what the spawned workers of one client may hold. */
+  readonly managerLimits: CoreSettings['manager']
   /** Masks the secrets that this process has resolved, for what is printed beside results. */
   redact<T>(value: T): T
   /** Ends what runs, journals it, and lets the folder go. */
@@ -62,4 +65,6 @@ export interface Instances {
   use(options: InstanceOptions): Promise<Instance>
   /** Reads the journal only, without the lock; operations and calls that need a running instance are refused. */
   read(options: InstanceOptions): Promise<Instance>
+  /** The instance that is running on this folder, over its socket, when there is one; else as `read`. */
+  look(options: InstanceOptions): Promise<Instance>
 }

@@ -1,5 +1,5 @@
 import type { Clock } from '../core/clock.ts'
-import type { Logger, SecretResolver, WorkerState } from '../core/context.ts'
+import type { ConnectAttempt, Logger, SecretResolver, WorkerState } from '../core/context.ts'
 import { type MhvError, mhvError, toMhvError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import type { PortName, Ports } from '../core/ports.ts'
@@ -49,6 +49,8 @@ export function createWorkerInstances(parts: {
   readonly redactor: Redactor
   readonly clock: Clock
   readonly log: Logger
+  /** Told of every connection that a worker tried to make. */
+  readonly onConnect?: (worker: string, attempt: ConnectAttempt) => void
 }): WorkerInstances {
   const ids = new Map(parts.registry.workers.map(({ name }) => [name, `${name}-${newId(parts.clock)}`]))
   const starting = new Map<string, Promise<WorkerInstance>>()
@@ -69,6 +71,7 @@ export function createWorkerInstances(parts: {
       log: parts.log,
       secrets: parts.secrets,
       state: state(worker.name),
+      onConnect: (attempt) => parts.onConnect?.(worker.name, attempt),
       need,
     })
     if (closing !== undefined) {

@@ -1,6 +1,15 @@
-import type { Progress } from '../core/context.ts'
+import type { Principal, Progress } from '../core/context.ts'
 import type { MhvError } from '../core/errors.ts'
 import type { RunRecord } from '../store/store.ts'
+
+/** A caller who waits for a run. */
+export interface Waiting {
+  /** `mcp`, `cli`, `http` or `embedded`. */
+  readonly surface: string
+  readonly principal: Principal
+  readonly signal?: AbortSignal | undefined
+  readonly left?: AbortSignal | undefined
+}
 
 /** A run of this process that has not ended. */
 export interface LiveRun {
@@ -18,10 +27,11 @@ export interface LiveRun {
    */
   giveUp(reason: MhvError): boolean
   /**
-   * Counts a caller who waits for it. When all who were counted have gone away (their signals were aborted), the run
-   * is cancelled. The returned function ends the listening: whoever then has the handle counts for good.
+   * Counts a caller who waits for it. When all who were counted have gone away (their `signal` was aborted), the run is
+   * cancelled; while others are there, and with `left` in any case, it goes on, and its event log tells who went. The
+   * returned function ends the listening: whoever then has the handle counts for good.
    */
-  join(signal: AbortSignal | undefined): () => void
+  join(caller: Waiting): () => void
   onProgress(listener: (progress: Progress) => void): () => void
   /** As `done`, for whoever may stop waiting: the returned function leaves nothing behind. */
   onEnd(listener: (record: RunRecord) => void): () => void

@@ -1,9 +1,7 @@
 import type { Principal } from '../core/context.ts'
+import { leftOutOf } from '../core/left-out.ts'
 import type { WorkerResult } from '../core/result.ts'
 import type { Instance } from './instance.ts'
-
-/** The line that stands for what was left out of a result's text (run-output.ts). */
-const LEFT_OUT = /\n\[… \d+ bytes left out here …\]\n/
 
 /** Bytes of one page; the most that `run_output` gives. */
 const PAGE_BYTES = 256 * 1024
@@ -30,7 +28,8 @@ export async function wholeOutput(
   { run_id, output }: Pick<WorkerResult, 'run_id' | 'output'>,
   maxBytes: number,
 ): Promise<WholeOutput> {
-  if (output === null || !LEFT_OUT.test(output)) return { output, cut: false }
+  // Bytes are output; characters would be data that the journal has no more of.
+  if (output === null || leftOutOf(output)?.unit !== 'bytes') return { output, cut: false }
   const whole = await readOutput(instance, principal, run_id, maxBytes).catch(() => undefined)
   return whole === undefined ? { output, cut: true } : { output: whole, cut: false }
 }

@@ -1,30 +1,15 @@
+import { type CoreSettings, managerSettingsSchema } from '../config/schema.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Principal } from '../core/context.ts'
 import type { Priority } from '../core/operation.ts'
 import type { RunStatus, toOriginalResult } from '../core/result.ts'
 import type { Instance } from './instance.ts'
 
-/** Numbers that bound what a manager holds. */
-export interface ManagerLimits {
-  /** Spawned workers at once. */
-  readonly max_spawned: number
-  /** Tasks at once, over all spawned workers. */
-  readonly max_concurrent: number
-  /** Bytes of one result's output that are read from the journal where the run's own text is cut. */
-  readonly output_bytes: number
-  /** Finished tasks that `collect_results` can still give. */
-  readonly history: number
-  /** Characters of their results, all told. */
-  readonly history_characters: number
-}
+/** Numbers that bound what a manager holds: the settings `manager.*`. */
+export type ManagerLimits = Readonly<CoreSettings['manager']>
 
-export const MANAGER_LIMITS: ManagerLimits = {
-  max_spawned: 50,
-  max_concurrent: 10,
-  output_bytes: 4 * 1024 * 1024,
-  history: 1_000,
-  history_characters: 16 * 1024 * 1024,
-}
+/** Those of an instance that says nothing of them. */
+export const MANAGER_LIMITS: ManagerLimits = managerSettingsSchema.parse({})
 
 /** What a prompt is to a worker: the operation that runs it, and the field of the input that takes it. */
 export interface PromptOperation {
@@ -33,8 +18,10 @@ export interface PromptOperation {
 }
 
 export interface ManagerOptions {
-  readonly instance: Pick<Instance, 'invoke' | 'control' | 'registry' | 'principal'>
+  readonly instance: Pick<Instance, 'invoke' | 'control' | 'registry' | 'principal'> &
+    Partial<Pick<Instance, 'managerLimits'>>
   readonly clock: Clock
+  /** Instead of the instance's settings `manager.*`. */
   readonly limits?: Partial<ManagerLimits>
   /** In whose name tasks run; by default whoever runs the instance. */
   readonly principal?: Principal

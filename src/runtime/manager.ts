@@ -73,7 +73,7 @@ const RUN_WAIT_SECONDS = 45
 
 export function createWorkerManager(options: ManagerOptions): WorkerManager {
   const { instance, clock, prompts, surface = 'embedded', principal = instance.principal } = options
-  const limits = { ...MANAGER_LIMITS, ...options.limits }
+  const limits = { ...MANAGER_LIMITS, ...instance.managerLimits, ...options.limits }
   const slots = new Map<string, Slot>()
   const gate = createGate(limits.max_concurrent)
   const history = createHistory(limits)
@@ -155,7 +155,7 @@ export function createWorkerManager(options: ManagerOptions): WorkerManager {
       }
       const bound = await bindWorkerType(instance, principal, worker_type)
       if (slots.size + count > limits.max_spawned) {
-        const has = `there are ${slots.size} spawned workers and room for ${limits.max_spawned} (max_spawned)`
+        const has = `there are ${slots.size} spawned workers and room for ${limits.max_spawned} (manager.max_spawned)`
         throw mhvError('MHV_MANAGER_FULL', `${has}; ${count} more were asked for`)
       }
       return Array.from({ length: count }, () => {

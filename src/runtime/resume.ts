@@ -41,7 +41,7 @@ export async function resumeRun(parts: RuntimeParts, run: RunRecord, givingUp: A
     const journal = adoptedRunJournal(parts, adopted, letterOf)
     const created = createRun(parts, { call, place, journal, givingUp })
     // Nobody waits for it here: that its callers are gone does not end it.
-    created.live.join(undefined)
+    created.live.join({ surface: run.surface, principal: call.principal })
     created.go(attempts)
     return true
   } catch (error) {

@@ -24,6 +24,8 @@ export interface RunJournal {
   ensure(): Promise<void>
   /** Adds an event; written with the next change. */
   note(event: NewRunEvent): void
+  /** Adds an event that is to be seen while the run goes on: written at once where the run is in the journal. */
+  tell(event: NewRunEvent): void
   /**
    * Writes how the run ended, with `alongside` in the same commit, and tries again until it is there: what acted must
    * not be lost for want of room. Gives up when `givingUp` is aborted; the next start then finds the run cut off.
@@ -91,6 +93,16 @@ class JournalOfRun implements RunJournal {
 
   note(event: NewRunEvent): void {
     this.#events = [...this.#events, event]
+  }
+
+  tell(event: NewRunEvent): void {
+    this.note(event)
+    if (!this.#opened || isFinal(this.#record.status)) return
+    const { run_id } = this.#record
+    // Those that could not be written now are written with the next change.
+    this.#withEvents((taken) => this.#parts.store.appendEvents(run_id, taken)).catch((error: unknown) => {
+      this.#parts.log.warn('an event of a run could not be journaled yet', { run_id, error })
+    })
   }
 
   open(status: 'pending' | 'running', end?: RunEnd): Promise<CreateOutcome> {

@@ -1,5 +1,6 @@
 import { type CollectedOutput, OUTPUT_STREAMS, type OutputSink, type OutputStream } from '../core/context.ts'
 import { createHeadTail, type HeadTail } from '../core/head-tail.ts'
+import { leftOutLine } from '../core/left-out.ts'
 import { incompleteEnd } from '../core/utf8.ts'
 import type { Redactor, StreamRedactor } from '../governance/redaction.ts'
 import { createOutputQueue, type OutputQueue, type OutputQueueOptions } from './output-queue.ts'
@@ -91,7 +92,7 @@ function createSink(options: RunOutputOptions, queue: OutputQueue) {
     },
     async collect(stream): Promise<CollectedOutput> {
       const { text, kept, total, utf8 } = end(stream)
-      const gap = (bytes: number) => `\n[… ${bytes} bytes left out here …]\n`
+      const gap = (bytes: number) => leftOutLine(bytes, 'bytes')
       const dropped_bytes = Math.min(kept.dropped(), text.dropped())
       return { text: text.text(gap), bytes: total, dropped_bytes, utf8 }
     },

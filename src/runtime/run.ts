@@ -4,7 +4,7 @@ import { isFinal } from '../core/result.ts'
 import type { AdmissionPlace, PlaceListener } from '../resilience/admission.ts'
 import { RunDeadline } from '../resilience/deadline.ts'
 import type { RunEnd, RunRecord } from '../store/store.ts'
-import type { LiveRun } from './live-runs.ts'
+import type { LiveRun, Waiting } from './live-runs.ts'
 import type { RunJournal } from './run-journal.ts'
 import { createRunOutput, type RunOutput } from './run-output.ts'
 import type { RuntimeParts } from './runtime.ts'
@@ -117,16 +117,25 @@ class Run implements LiveRun, CreatedRun, PlaceListener {
     return true
   }
 
-  join(signal: AbortSignal | undefined): () => void {
+  join(caller: Waiting): () => void {
     this.#interested += 1
-    if (signal === undefined) return nothing
-    const gone = () => {
+    if (caller.signal === undefined && caller.left === undefined) return nothing
+    const cancelled = whenAborted(caller.signal, () => {
       this.#interested -= 1
       if (this.#interested === 0) this.abort(mhvError('MHV_RUN_CANCELLED', 'the caller cancelled or went away'))
+      else this.#noteLeft(caller)
+    })
+    const left = whenAborted(caller.left, () => this.#noteLeft(caller))
+    return () => {
+      cancelled()
+      left()
     }
-    if (signal.aborted) gone()
-    else signal.addEventListener('abort', gone, { once: true })
-    return () => signal.removeEventListener('abort', gone)
+  }
+
+  #noteLeft({ principal, surface }: Waiting): void {
+    if (this.#deadline.aborted || this.#decided) return
+    const data = { principal: principal.id, surface, reason: 'the caller went away; the run goes on' }
+    this.#journal.tell({ type: 'caller_left', at: this.#parts.clock.now(), data })
   }
 
   onProgress(listener: ProgressListener): () => void {
@@ -311,6 +320,14 @@ function outputOf(parts: RuntimeParts, journal: RunJournal): RunOutput {
     after: (ms, act) => parts.clock.after(ms, act),
     journaled: () => journal.journaled(),
   })
+}
+
+/** Calls back once when it is aborted, or is already; the returned function ends the listening. */
+function whenAborted(signal: AbortSignal | undefined, act: () => void): () => void {
+  if (signal === undefined) return nothing
+  if (signal.aborted) act()
+  else signal.addEventListener('abort', act, { once: true })
+  return () => signal.removeEventListener('abort', act)
 }
 
 /** The breaker is open, or the journal did not take `running`: nothing acted. */

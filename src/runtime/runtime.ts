@@ -25,8 +25,10 @@ export interface InvokeRequest {
   readonly principal: Principal
   /** `mcp`, `cli`, `http` or `embedded`. */
   readonly surface: string
-  /** Aborted when the caller goes away: the run is cancelled. */
+  /** Aborted when the caller goes away: the run is cancelled, unless somebody else waits for it. */
   readonly signal?: AbortSignal
+  /** Aborted when the caller goes away from a run that goes on without it: the run tells of it. */
+  readonly left?: AbortSignal
   readonly onProgress?: (progress: Progress) => void
   /** Where it replays a dead letter: the run that failed, and the id that the claim has given to this one. */
   readonly replay?: { readonly of: string; readonly run_id: string }

@@ -9,9 +9,12 @@ export interface Name {
   readonly id: string
   readonly mcp: string
   readonly cli: readonly [noun: string, verb: string]
-  /** Null for control calls until there is an HTTP surface. */
-  readonly http: string | null
+  /** `POST /v1/workers/ssh/operations/execute` */
+  readonly http: string
 }
+
+/** What decides how a control call is called. */
+export type NamedControl = Pick<ControlCall, 'name' | 'cli' | 'effect' | 'argument'>
 
 /** Words of the command line that are no worker: the program's own commands, now and planned. */
 export const RESERVED_NOUNS = [
@@ -21,6 +24,8 @@ export const RESERVED_NOUNS = [
   'doctor',
   'mcp',
   'up',
+  'completion',
+  'complete',
   'help',
   'version',
   'approvals',
@@ -28,8 +33,8 @@ export const RESERVED_NOUNS = [
   'breakers',
 ] as const
 
-/** Options that every command has; no field of an input may be called like one. */
-export const GLOBAL_FLAGS = ['folder', 'set', 'json', 'quiet', 'help', 'version'] as const
+/** Options that every command has, and `--yes` of what may destroy; no field of an input may be called like one. */
+export const GLOBAL_FLAGS = ['folder', 'set', 'json', 'quiet', 'help', 'version', 'yes'] as const
 
 /** Tool names that every client takes: at most 64 characters of this form. */
 const MCP_NAME = /^[a-z][a-z0-9_]{0,63}$/
@@ -37,7 +42,7 @@ const MCP_NAME = /^[a-z][a-z0-9_]{0,63}$/
 /** The whole table of names. Throws where two things would be called the same: a defect, found at start. */
 export function nameTable(
   registry: Pick<Registry, 'operations'>,
-  controls: readonly Pick<ControlCall, 'name' | 'cli'>[] = CONTROL_CALLS,
+  controls: readonly NamedControl[] = CONTROL_CALLS,
 ): readonly Name[] {
   const names = [...registry.operations.map(operationName), ...controls.map(controlName)]
   for (const { id, kind, mcp, cli } of names) {
@@ -59,12 +64,42 @@ export function operationName({ id, worker, verb, spec }: RegisteredOperation): 
     id,
     mcp: spec.mcpName ?? id.replaceAll('.', '_'),
     cli: [dashed(worker.name), dashed(verb)],
-    http: `/v1/workers/${worker.name}/operations/${verb}`,
+    http: `POST ${operationPath({ worker, verb })}`,
   }
 }
 
-export function controlName({ name, cli }: Pick<ControlCall, 'name' | 'cli'>): Name {
-  return { kind: 'control', id: name, mcp: name, cli, http: null }
+/** Path of an operation over HTTP: `/v1/workers/ssh/operations/execute`. */
+export function operationPath({ worker, verb }: Pick<RegisteredOperation, 'worker' | 'verb'>): string {
+  return `/v1/workers/${worker.name}/operations/${verb}`
+}
+
+export function controlName(call: NamedControl): Name {
+  const { name, cli } = call
+  const { method, path } = controlRoute(call)
+  return { kind: 'control', id: name, mcp: name, cli, http: `${method} ${path}` }
+}
+
+/** Where a control call is found over HTTP. */
+export interface ControlRoute<C = ControlCall> {
+  readonly call: C
+  readonly method: 'GET' | 'POST'
+  /** `/v1/runs/{run_id}/output` */
+  readonly path: string
+  /** The field of the input that stands in the path; null where none does. */
+  readonly pathField: string | null
+}
+
+/**
+ * The route of a control call, derived as its command is: `run_list` is `GET /v1/runs`, `run_get` is
+ * `GET /v1/runs/{run_id}`, `run_cancel` is `POST /v1/runs/{run_id}/cancel`.
+ */
+export function controlRoute<C extends NamedControl>(call: C): ControlRoute<C> {
+  const [noun] = call.cli
+  const verb = call.name.slice(call.name.lastIndexOf('_') + 1)
+  const pathField = call.argument ?? null
+  const one = pathField === null ? '' : `/{${pathField}}`
+  const last = ['list', 'get', 'show'].includes(verb) ? '' : `/${verb}`
+  return { call, method: call.effect === 'read' ? 'GET' : 'POST', path: `/v1/${noun}${one}${last}`, pathField }
 }
 
 /** `--idempotency-key` of `idempotency_key`. */
@@ -87,11 +122,10 @@ function refuseFlags({ id, spec }: RegisteredOperation): void {
   }
 }
 
-function refuseTwins(names: readonly Name[], what: string, of: (name: Name) => string | null): void {
+function refuseTwins(names: readonly Name[], what: string, of: (name: Name) => string): void {
   const seen = new Map<string, string>()
   for (const name of names) {
     const key = of(name)
-    if (key === null) continue
     const other = seen.get(key)
     if (other !== undefined) throw new Error(`"${other}" and "${name.id}" would both be the ${what} "${key}"`)
     seen.set(key, name.id)

@@ -1,3 +1,4 @@
+import { leftOutOf } from '../core/left-out.ts'
 import type { EffectCertainty, WorkerResult } from '../core/result.ts'
 
 /** What a result shows to people, on every surface. */
@@ -15,9 +16,6 @@ export interface Outcome {
   readonly lossy: boolean
 }
 
-/** The line that the runtime puts where output was left out (`runtime/run-output.ts`, `runtime/steps/finish.ts`). */
-const GAP = /\n\[… \d+ (?:bytes|characters) left out here …\]\n/
-
 /**
  * Takes a result apart. An operation whose data has texts `stdout` and `stderr` ran a program; `signal` tells how it
  * ended, `utf8: false` that its output was no text: that is all a surface knows about workers.
@@ -30,7 +28,7 @@ export function outcomeOf({ data, output }: Pick<WorkerResult, 'data' | 'output'
     ...texts,
     exact,
     signal: typeof signal === 'string' ? signal : null,
-    cut: GAP.test(texts.stdout) || GAP.test(texts.stderr),
+    cut: leftOutOf(texts.stdout) !== null || leftOutOf(texts.stderr) !== null,
     lossy: utf8 === false,
   }
 }

@@ -1,3 +1,5 @@
+import { leftOutLine } from '../core/left-out.ts'
+
 /**
  * Text from a remote system, made safe to show: escape sequences and control characters could move the cursor, rewrite
  * what stands above, or give a terminal orders.
@@ -24,5 +26,5 @@ export function plainLine(text: string): string {
 export function bounded(text: string, most: number): string {
   if (text.length <= most) return text
   const half = Math.floor(most / 2)
-  return `${text.slice(0, half)}\n[… ${text.length - 2 * half} characters left out here …]\n${text.slice(text.length - half)}`
+  return text.slice(0, half) + leftOutLine(text.length - 2 * half, 'characters') + text.slice(text.length - half)
 }

@@ -280,12 +280,16 @@ suite('CORE-02: idempotency keys', () => {
     controllers[0]?.abort()
     await fixture.clock.advance(100)
     assert.equal(fixture.parts.live.all().length, 1)
-    assert.equal(fixture.parts.live.all()[0]?.record().status, 'running')
+    const [live] = fixture.parts.live.all()
+    assert.equal(live?.record().status, 'running')
+    const types = async () => (await fixture.store.getEvents(live?.run_id ?? '', 0, 100)).map(({ type }) => type)
+    assert.deepEqual(await types(), ['accepted', 'started', 'caller_left'])
     controllers[1]?.abort()
     assert.deepEqual(
       (await fixture.run(Promise.all(calls))).map(({ status }) => status),
       ['cancelled', 'cancelled'],
     )
+    assert.deepEqual(await types(), ['accepted', 'started', 'caller_left', 'cancel_requested', 'finished'])
   })
 
   test('whoever has the handle keeps the run, also when a duplicate goes away', async () => {

@@ -137,6 +137,20 @@ for (const [kind, make] of [
       assert.equal((await answer).status, 'cancelled')
     })
 
+    test('a caller who goes away from a run that goes on is told in it', async () => {
+      const instance = await make()
+      const left = new AbortController()
+      const answer = call(instance, 'probe.emit', { wait_ms: 1_000 }, { left: left.signal })
+      const running = async () => (await ask(instance, 'run_list', { status: 'running' })).runs as WorkerResult[]
+      assert.ok(await until(async () => (await running()).length === 1))
+      left.abort()
+      const { run_id, status } = await answer
+      const { events } = await ask(instance, 'run_get', { run_id })
+      const told = (events as { type: string; data: unknown }[]).filter(({ type }) => type === 'caller_left')
+      const data = { principal: instance.principal.id, surface: 'cli', reason: 'the caller went away; the run goes on' }
+      assert.deepEqual([status, told.map((each) => each.data)], ['completed', [data]])
+    })
+
     test('a signal that was aborted before begins nothing', async () => {
       const instance = await make()
       const refused = call(instance, 'probe.touch', {}, { signal: AbortSignal.abort() })

@@ -65,6 +65,19 @@ async function whole(name: string, args: Record<string, unknown>): Promise<unkno
 const control = (name: string, input: unknown) =>
   fixture.instance.control({ name, input, principal: { ...localPrincipal(), id: 'tester' } })
 
+/** Adds events to a run, past what one answer holds, and says how many it has then. */
+async function withEvents(run_id: string, many: number, data: Record<string, unknown>): Promise<number> {
+  const at = Date.now()
+  const events = Array.from({ length: many }, () => ({ type: 'progress', at, data }) as const)
+  await fixture.store.appendEvents(run_id, events)
+  return (await fixture.store.getEvents(run_id, 0, 100_000)).length
+}
+
+interface EventsPage {
+  readonly events: readonly { readonly seq: number }[]
+  readonly next_event: number | null
+}
+
 describe('MCP-04: no answer exceeds its size bound, and none loses data that a cursor cannot fetch', () => {
   test('whatever a target writes', async () => {
     const shape = fc.tuple(fc.array(longText, { maxLength: 3 }), fc.constantFrom({}, { max_bytes: 1_000 }))
@@ -123,6 +136,35 @@ describe('MCP-04: no answer exceeds its size bound, and none loses data that a c
     }
     assert.deepEqual(seen, all)
   })
+
+  for (const [what, many, data] of [
+    ['thousands of small ones', 2_500, { step: 1 }],
+    ['many large ones', 300, { text: 'é"\\\n'.repeat(900) }],
+    ['none but its own', 0, {}],
+  ] as const) {
+    test(`in the events of a run, ${what}: next_event goes on where the answer ends`, async () => {
+      const { data: touched } = await call('probe_touch', { target: 'one', value: 'x' })
+      const run_id = String(touched.run_id)
+      const has = await withEvents(run_id, many, data)
+      const seen: number[] = []
+      for (let since_event: number | null = 0; since_event !== null; ) {
+        const { data, text } = await call('run_get', { run_id, since_event })
+        const page = data as unknown as EventsPage
+        seen.push(...page.events.map(({ seq }) => seq))
+        if (page.next_event !== null) assert.ok(text.includes(`"since_event":${page.next_event}`), text.slice(-300))
+        since_event = page.next_event
+      }
+      assert.deepEqual(
+        seen,
+        Array.from({ length: has }, (_, index) => index + 1),
+      )
+      // What one answer had to shorten stands whole in the JSON that it names.
+      const page = (await whole('run_get', { run_id, since_event: has - 1 })) as EventsPage & {
+        events: { data: object }[]
+      }
+      if (many > 0) assert.deepEqual(page.events[0]?.data, data)
+    })
+  }
 
   test('of any shape of data, in the shape of a result, with its way to the whole', () => {
     const data = fc.object({ values: [longText, fc.integer(), fc.constant(null)], maxDepth: 3, maxKeys: 12 })

@@ -6,6 +6,7 @@ import { inRoot } from '../../scripts/lib/paths.ts'
 import type { OperationSpec } from '../../src/core/operation.ts'
 import { createRegistry } from '../../src/core/registry.ts'
 import { type AnyWorker, defineWorker } from '../../src/core/worker.ts'
+import { controlRoutes } from '../../src/surfaces/http/control-routes.ts'
 import { nameTable, RESERVED_NOUNS } from '../../src/surfaces/names.ts'
 import { workers } from '../../src/workers/index.ts'
 
@@ -51,7 +52,7 @@ describe('the table of names', () => {
       id: 'cloud_run.list_services',
       mcp: 'cloud_run_list_services',
       cli: ['cloud-run', 'list-services'],
-      http: '/v1/workers/cloud_run/operations/list_services',
+      http: 'POST /v1/workers/cloud_run/operations/list_services',
     })
   })
 
@@ -67,7 +68,7 @@ describe('the table of names', () => {
       id,
       mcp,
       cli: cli.join(' '),
-      ...(http === null ? {} : { http }),
+      http,
     }))
     assert.deepEqual(now, reviewed)
   })
@@ -84,6 +85,16 @@ describe('the table of names', () => {
     assert.throws(() => tableOf(twins), /"a.one" and "a.two" would both be the MCP tool "x"/)
     const control = workerOf('a', [operationOf('a.one', { mcpName: 'run_list' })])
     assert.throws(() => tableOf(control), /would both be the MCP tool "run_list"/)
+  })
+
+  test('a control call has the route that the server serves', () => {
+    const names = nameTable(createRegistry(workers)).filter(({ kind }) => kind === 'control')
+    const served = controlRoutes().map(({ call, method, path }) => [call.name, `${method} ${path}`])
+    assert.deepEqual(
+      names.map(({ id, http }) => [id, http]),
+      served,
+    )
+    assert.equal(names.find(({ id }) => id === 'run_cancel')?.http, 'POST /v1/runs/{run_id}/cancel')
   })
 
   test('a tool has a name that clients take', () => {

@@ -95,7 +95,7 @@ describe('CORE-05: every operation is on every surface and in the reference', ()
     const { commands } = surfacesOf(registry)
     for (const { name, cli, kind } of nameTable(registry).map((each) => ({ ...each, name: each.mcp }))) {
       const tool = toolsOf(registry).find((each) => each.name === name)
-      const known = new Set(['--folder', '--set', '--json', '--quiet', '--help', '--stdin'])
+      const known = new Set(['--folder', '--set', '--json', '--quiet', '--help', '--stdin', '--yes'])
       const fields = (commands.get(cli.join(' ')) ?? []).filter((flag) => !known.has(flag))
       const properties = Object.keys((tool?.inputSchema.properties ?? {}) as object).map(flagOf)
       const extra = fields.filter((flag) => !properties.includes(flag))

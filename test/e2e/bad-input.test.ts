@@ -144,7 +144,7 @@ suite('bad input gets a clear error, through the whole program', { skip: sshdMis
       '--folder',
       folder,
       '--timeout',
-      '1',
+      '4',
       '--',
       'echo begun; sleep 600',
     )

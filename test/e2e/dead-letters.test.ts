@@ -37,12 +37,13 @@ describe('RES-07: dead letters of a real host, on every surface', { skip: sshdMi
   async function open(): Promise<void> {
     const set = { 'log.level': 'error' }
     instance = await createInstances(composition).open({ folder, doing: 'up', set })
+    const settings = httpSettingsSchema.parse({ port: 0 })
     server = await createHttpServer({
       instance,
       token: { name: 'agent', value: TOKEN },
-      settings: httpSettingsSchema.parse({ port: 0 }),
+      settings,
       version: '9.8.7',
-      mount: mcpRoute(instance, '9.8.7'),
+      mount: mcpRoute(instance, '9.8.7', settings),
     })
     url = (await server.listen()).url
     client = new Client({ name: 'test', version: '1.0.0' })
@@ -95,7 +96,10 @@ describe('RES-07: dead letters of a real host, on every surface', { skip: sshdMi
           const flag = `--${key.replaceAll('_', '-')}`
           return value === true ? [flag] : [flag, String(value)]
         })
-        const word = letter_id === undefined ? [] : [String(letter_id)]
+        const word = [
+          ...(letter_id === undefined ? [] : [String(letter_id)]),
+          ...(name === 'dlq_purge' ? ['--yes'] : []),
+        ]
         const { stdout } = await cli('dlq', name.slice('dlq_'.length), ...word, ...options)
         return JSON.parse(stdout)
       },

@@ -11,6 +11,7 @@ import type { Access } from '../../src/surfaces/http/caller.ts'
 import { rulesFor } from '../../src/surfaces/http/guard.ts'
 import { mcpRoute } from '../../src/surfaces/http/mcp-route.ts'
 import { createHttpMetrics } from '../../src/surfaces/http/metrics.ts'
+import { createFollowers } from '../../src/surfaces/http/run-events.ts'
 import { httpToken, tokenFile } from '../../src/surfaces/http/token.ts'
 import { answerOf, openTcp, startServer, type TestServer } from '../helpers/http-server.ts'
 
@@ -47,8 +48,9 @@ async function compose(access: (port: () => number) => Access): Promise<Composed
     clock: systemClock,
     metrics,
     draining: () => false,
+    followers: createFollowers(10),
     via: 'tcp',
-    mount: mcpRoute(instance, '1'),
+    mount: mcpRoute(instance, '1', settings),
   }
   const collect: Access = async (app) => {
     app.addHook('onRoute', ({ method, url }) => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import { afterEach, describe, test } from 'node:test'
 import { answerOf, openTcp, startServer, type TestServer } from '../helpers/http-server.ts'
+import { until } from '../helpers/processes.ts'
 
 const servers: TestServer[] = []
 
@@ -42,6 +43,26 @@ describe('limits', () => {
     const { status, json } = await server.call('probe.touch', body)
     assert.deepEqual([status, json.code], [413, 'MHV_HTTP_BODY_TOO_LARGE'])
     assert.equal((await server.call('probe.touch', { target: 'one', input: { value: 'x'.repeat(1_000) } })).status, 200)
+  })
+
+  test('event streams of a process are capped; a place is free again when one of them is closed', async () => {
+    const server = await start({ settings: { max_event_streams: 2 } })
+    const { json: run } = await server.call('probe.emit', { target: 'one', input: { wait_ms: 20_000 }, wait: 0 })
+    const path = `/v1/runs/${run.run_id}/events`
+    const streams = [await server.open({ path }), await server.open({ path })]
+    assert.deepEqual(
+      streams.map(({ statusCode }) => statusCode),
+      [200, 200],
+    )
+    const { status, json, headers } = await server.ask({ path })
+    assert.deepEqual([status, json.code, headers['retry-after']], [503, 'MHV_HTTP_FOLLOWERS_FULL', '5'])
+    assert.match(headers['content-type'] ?? '', /^application\/problem\+json/)
+    assert.match(json.remedy, /http\.max_event_streams/)
+    // All else is answered as before.
+    assert.equal((await server.ask({ path: `/v1/runs/${run.run_id}` })).status, 200)
+    streams[0]?.on('error', () => undefined).destroy()
+    assert.ok(await until(async () => (await server.open({ path })).statusCode === 200))
+    streams[1]?.destroy()
   })
 
   test('no room in the queue is 429 with Retry-After', async () => {

@@ -112,8 +112,29 @@ describe('a client that goes away', () => {
   test('finds its run again when it gave a key', async () => {
     const body = { input: { wait_ms: 1_000 }, idempotency_key: 'stays' }
     const run_id = await callAndLeave(body, 'comes back')
+    // The run tells of it at once, and as whom the client came.
+    await until(async () => (await leftOf(run_id)).length === 1)
+    const [left] = await leftOf(run_id)
+    assert.deepEqual([left?.data.principal, left?.data.surface], ['token:default', 'http'])
     const again = await server.call('probe.emit', { target: 'two', reason: 'comes back', ...body })
     assert.deepEqual([again.status, again.json.run_id, again.json.status], [200, run_id, 'completed'])
+  })
+
+  async function leftOf(run_id: string) {
+    const { json } = await server.ask({ path: `/v1/runs/${run_id}` })
+    const events = json.events as { type: string; data: Record<string, unknown> }[]
+    return events.filter(({ type }) => type === 'caller_left')
+  }
+
+  test('is not told of where it has its whole answer', async () => {
+    const { json } = await server.call('probe.touch', {
+      target: 'one',
+      input: { value: 'v' },
+      idempotency_key: 'whole',
+    })
+    const { json: handle } = await server.call('probe.emit', { target: 'two', input: { wait_ms: 500 }, wait: 0 })
+    await server.ask({ path: `/v1/runs/${handle.run_id}/wait?seconds=10` })
+    assert.deepEqual([await leftOf(json.run_id), await leftOf(handle.run_id)], [[], []])
   })
 
   test('does not take a run away from another that waits for it', async () => {

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict'
-import { rm } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { createInstances, production } from '../../src/app.ts'
+import { httpSettingsSchema } from '../../src/config/schema.ts'
 import { systemClock } from '../../src/core/clock.ts'
 import type { Instance } from '../../src/runtime/instance.ts'
 import { createWorkerManager } from '../../src/runtime/manager.ts'
 import type { TaskResult } from '../../src/runtime/manager-types.ts'
+import { createHttpServer } from '../../src/surfaces/http/server.ts'
 import { createUpstreamTools } from '../../src/surfaces/mcp/upstream.ts'
 import { probeComposition, probeFolder } from '../helpers/probe-composition.ts'
 import { sshInstance } from '../helpers/ssh-instance.ts'
@@ -53,6 +56,38 @@ describe('the manager over an instance', () => {
       assert.equal(results.filter(({ status }) => status === 'completed').length >= 30, true)
       assert.equal(manager.collect_results(ids).results.length, 60)
       assert.deepEqual((await manager.close_all()).sort(), [...ids].sort())
+    })
+  })
+
+  test('the settings manager.* bound it, and the profile upstream with it, also over the socket', async () => {
+    const folder = await probeFolder()
+    const settings = 'version: 1\nmanager: { max_spawned: 3, max_concurrent: 1 }\n'
+    await writeFile(join(folder, 'settings', 'mahavishnu.yaml'), settings)
+    await withInstance(folder, true, async (opened) => {
+      const server = await createHttpServer({
+        instance: opened,
+        token: { name: 'default', value: 'not used over the socket' },
+        settings: httpSettingsSchema.parse({ port: 0 }),
+        version: '1',
+      })
+      await server.listen()
+      const remote = await createInstances(probeComposition()).use({ folder, doing: 'cli' })
+      for (const instance of [opened, remote]) {
+        const tools = createUpstreamTools({ prompts: PROMPTS })
+        const { principal } = instance
+        const context = { principal, surface: 'mcp', signal: new AbortController().signal }
+        const call = (name: string, input: Record<string, unknown>) =>
+          tools.find((tool) => tool.name === name)?.call(instance, input, context)
+        await call('worker_spawn', { worker_type: 'probe:one', count: 3 })
+        await assert.rejects(async () => call('worker_spawn', { worker_type: 'probe:one' }), {
+          code: 'MHV_MANAGER_FULL',
+          message: /room for 3 \(manager\.max_spawned\)/,
+        })
+        const health = await call('worker_health', {})
+        assert.deepEqual([health?.max_spawned, health?.max_concurrent], [3, 1])
+      }
+      await remote.close()
+      await server.close()
     })
   })
 

@@ -135,30 +135,42 @@ describe('MCP-03: over HTTP, what is cancelled ends on the far side and says wha
     assertEnded(await whatIsLeft(client, await breakOff(client)), GONE)
   })
 
-  test('2026-07-28: a call with an idempotency key goes on when its stream breaks; run_cancel ends it', async () => {
+  test('2026-07-28: a call with an idempotency key goes on when its stream breaks, and tells of it; run_cancel ends it', async () => {
     const client = await fixture.client(ERAS['2026-07-28'])
-    await goesOnUntilCancelled(client, await breakOff(client, { idempotency_key: 'goes on' }))
+    await goesOnUntilCancelled(client, await breakOff(client, { idempotency_key: 'goes on' }), true)
   })
 
   test('2025-11-25: a stateless server is told of no cancellation: the run goes on, and run_cancel ends it', async () => {
     const client = await fixture.client(ERAS['2025-11-25'])
-    await goesOnUntilCancelled(client, await breakOff(client))
+    // The client leaves its connection open, so there is nothing to tell.
+    await goesOnUntilCancelled(client, await breakOff(client), false)
   })
 
-  test('2025-11-25: a connection that breaks is no cancellation either', async () => {
+  test('2025-11-25: a connection that breaks is no cancellation either; the run tells of it', async () => {
     const client = await fixture.client(ERAS['2025-11-25'])
     const { file, args } = longCommand(fixture.folder)
     const pid = pidOf(file)
     await cutOff(fixture.url, 'local_execute', args, pid)
-    await goesOnUntilCancelled(client, await pid)
+    await goesOnUntilCancelled(client, await pid, true)
   })
 
-  async function goesOnUntilCancelled(client: Client, pid: number): Promise<void> {
+  /** `leaves`: whether its connection is gone, which the run then tells, while it goes on. */
+  async function goesOnUntilCancelled(client: Client, pid: number, leaves: boolean): Promise<void> {
     const { runs } = (await callOf(client, 'run_list', { on: 'here', status: 'running' })).data as {
       runs: WorkerResult[]
     }
     assert.equal(runs.length, 1)
     assert.equal(isAlive(pid), true)
+    if (leaves) {
+      const left = await eventually(async () => {
+        const { events } = (await callOf(client, 'run_get', { run_id: runs[0]?.run_id })).data as {
+          events: { type: string; data: Record<string, unknown> }[]
+        }
+        return events.find(({ type }) => type === 'caller_left')
+      })
+      assert.deepEqual([left.data.principal, left.data.surface], ['tester', 'mcp'])
+      assert.match(String(left.data.reason), /the run goes on/)
+    }
     await callOf(client, 'run_cancel', { run_id: runs[0]?.run_id })
     assertEnded(await whatIsLeft(client, pid), /cancelled by tester/)
   }

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 import { httpSettingsSchema } from '../../src/config/schema.ts'
@@ -6,6 +8,8 @@ import type { WorkerResult } from '../../src/core/result.ts'
 import { mcpRoute } from '../../src/surfaces/http/mcp-route.ts'
 import { createHttpServer, type HttpServer } from '../../src/surfaces/http/server.ts'
 import { callOf, ERAS, type HttpFixture, httpFixture } from '../fixtures/mcp-http-fixture.ts'
+import { startUp } from '../helpers/http-up.ts'
+import { probeFolder } from '../helpers/probe-composition.ts'
 
 const TOKEN = 'a-token-for-tests-that-is-long-enough'
 
@@ -17,12 +21,13 @@ const clients: Client[] = []
 before(async () => {
   fixture = await httpFixture()
   const { instance } = fixture
+  const settings = httpSettingsSchema.parse({ port: 0 })
   server = await createHttpServer({
     instance,
     token: { name: 'agent', value: TOKEN },
-    settings: httpSettingsSchema.parse({ port: 0 }),
+    settings,
     version: '9.8.7',
-    mount: mcpRoute(instance, '9.8.7'),
+    mount: mcpRoute(instance, '9.8.7', settings),
   })
   url = (await server.listen()).url
 })
@@ -70,3 +75,55 @@ for (const [era, mode] of Object.entries(ERAS)) {
     })
   })
 }
+
+describe('MCP on `mahavishnu up`: what it shows is a setting', () => {
+  /** The tools that the program shows, and what a call of one that it hides says, with these options. */
+  async function shownBy(...args: string[]) {
+    const folder = await probeFolder()
+    const up = await startUp(folder, ...args)
+    try {
+      const token = (await readFile(join(folder, 'http.token'), 'utf8')).trim()
+      const client = new Client({ name: 'test', version: '1.0.0' })
+      const requestInit = { headers: { authorization: `Bearer ${token}` } }
+      await client.connect(new StreamableHTTPClientTransport(new URL('/mcp', up.url), { requestInit }))
+      const { tools } = await client.listTools()
+      const called = await callOf(client, 'operation_call', { operation: 'probe.touch', target: 'one' }).then(
+        ({ text }) => text,
+        (error: Error) => error.message,
+      )
+      await client.close()
+      return { names: tools.map(({ name }) => name), called, writes: tools.some((t) => !t.annotations?.readOnlyHint) }
+    } finally {
+      up.child.kill('SIGTERM')
+      await up.ended()
+      await rm(folder, { recursive: true, force: true })
+    }
+  }
+
+  test('by default, the tools of the profile default, those that change things among them', async () => {
+    const { names, writes } = await shownBy()
+    assert.ok(names.includes('probe_touch') && !names.includes('worker_spawn'))
+    assert.equal(writes, true)
+  })
+
+  test('http.mcp_profile chooses another profile', async () => {
+    const { names } = await shownBy('--set', 'http.mcp_profile=upstream')
+    assert.ok(names.includes('worker_spawn') && names.includes('worker_execute_batch'), names.join(' '))
+  })
+
+  test('http.mcp_read_only shows and takes only what changes nothing', async () => {
+    const { names, writes, called } = await shownBy(
+      '--set',
+      'http.mcp_profile=upstream',
+      '--set',
+      'http.mcp_read_only=true',
+    )
+    assert.equal(writes, false)
+    assert.ok(names.includes('worker_monitor') && !names.includes('worker_spawn') && !names.includes('probe_touch'))
+    assert.match(called, /not found|MHV_POLICY_DENIED/)
+  })
+
+  test('a profile that does not exist is refused by name', async () => {
+    await assert.rejects(shownBy('--set', 'http.mcp_profile=ful'), /MHV_CONFIG_INVALID.*mcp_profile/s)
+  })
+})

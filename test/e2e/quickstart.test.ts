@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
 import { promisify } from 'node:util'
+import { isRunning } from '../helpers/processes.ts'
 import { sshdMissing } from '../helpers/sshd.ts'
 
 const run = promisify(execFile)
@@ -18,6 +19,7 @@ interface Answer {
   readonly folder: string
   readonly run: { run_id: string; status: string; exit_code: number; output: string }
   readonly journal: { run: { run_id: string; status: string }; events: { type: string }[] }
+  readonly http: { url: string; pid: number; metric: string; page: { run: { run_id: string } } }
 }
 
 async function quickstart(folder: string, ...args: string[]): Promise<Answer> {
@@ -35,6 +37,11 @@ function check(answer: Answer): void {
     answer.journal.events.map((event) => event.type),
     ['accepted', 'started', 'finished'],
   )
+  const { metadata, ...journal } = answer.journal as Record<string, unknown>
+  assert.deepEqual(metadata, { format: 1 })
+  assert.deepEqual(answer.http.page, journal)
+  assert.match(answer.http.metric, /^mahavishnu_runs_total\{.*operation="ssh\.execute",status="completed"\} 1$/)
+  assert.equal(isRunning(answer.http.pid), false, 'mahavishnu up has ended with the quickstart')
 }
 
 // What is not built is a failure of its own in a full run; a filtered one may go without.

@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
+import { createConfigCalls } from '../../src/app/config-calls.ts'
 import { type Composition, createInstances } from '../../src/app.ts'
 import { createRegistry } from '../../src/core/registry.ts'
 import type { CliApp } from '../../src/surfaces/cli/commands.ts'
@@ -95,6 +96,8 @@ export function surfaceApp(composition: Composition = surfaceComposition()): Cli
       }),
       show: async () => [{ key: 'a.b', value: 20, layer: 'environment', source: 'MAHAVISHNU_A__B' }],
       schema: async () => ({ type: 'object', properties: { a: { type: 'object' } } }),
+      targets: createConfigCalls(composition).targets,
+      folder: async ({ folder = '/instance' }) => folder,
     },
   }
 }
@@ -112,6 +115,8 @@ export interface RunOptions {
   readonly columns?: number
   /** Given a function that acts as Ctrl-C. */
   readonly interrupting?: (interrupt: () => void) => void
+  /** Told when the program would leave at once. */
+  readonly exiting?: (code: number) => void
 }
 
 /** One command line in this process. */
@@ -136,10 +141,16 @@ export async function runHere(args: readonly string[], options: RunOptions = {})
     },
     exit: (code) => {
       left = code
+      options.exiting?.(code)
     },
   }
   const app = options.app ?? surfaceApp()
-  const code = await runCli(args, { version: '9.8.7', app: async () => app, io })
+  const code = await runCli(args, {
+    version: '9.8.7',
+    app: async () => app,
+    io,
+    program: ['/usr/bin/node', '/opt/mahavishnu'],
+  })
   return { code: left ?? code, ...texts }
 }
 

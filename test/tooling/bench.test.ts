@@ -2,12 +2,16 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { AREAS } from '../../benchmarks/areas.ts'
+import { processorTime } from '../../benchmarks/harness/http-server.ts'
 import { interleave, orderOf, ratePerSecond } from '../../benchmarks/harness/interleave.ts'
 import { closedLoop } from '../../benchmarks/harness/load.ts'
 import { fileSystemOf } from '../../benchmarks/harness/machine.ts'
+import { procMissing } from '../../benchmarks/harness/process.ts'
 import { type Goal, goalText, meets, type Row, toRow } from '../../benchmarks/harness/row.ts'
 import { median, quantile, rounded, spreadOf } from '../../benchmarks/harness/stats.ts'
 import { tableOf } from '../../benchmarks/harness/table.ts'
+import { scriptTable } from '../../scripts/script-table.ts'
 
 const ratioGoal: Goal = { of: 'ratio', is: '>=', limit: 0.8 }
 
@@ -135,6 +139,28 @@ test('the file system of a folder is that of the nearest mount point', () => {
   assert.equal(fileSystemOf('/tmp2', mounts), 'overlay')
   assert.equal(fileSystemOf('/home', mounts), 'ext4')
   assert.equal(fileSystemOf('/home', []), 'unknown')
+})
+
+test("the table of npm scripts names the benchmark's areas", () => {
+  const options = scriptTable.find(({ name }) => name === 'bench')?.options ?? {}
+  const areas = AREAS.map(({ name }) => name).toSorted()
+  assert.deepEqual(
+    /`(.+)`/
+      .exec(options['`-- AREA…`'] ?? '')?.[1]
+      ?.split(' ')
+      .toSorted(),
+    areas,
+  )
+})
+
+test('the processor time of a process is that of its threads, whatever its name', { skip: procMissing() }, () => {
+  const before = processorTime(process.pid)
+  const cpu = process.cpuUsage()
+  const until = performance.now() + 200
+  while (performance.now() < until) Math.sqrt(until)
+  const { user, system } = process.cpuUsage(cpu)
+  const [told, used] = [processorTime(process.pid) - before, (user + system) / 1000]
+  assert.ok(used > 50 && Math.abs(told - used) <= 30, `${told} ms and ${used} ms`)
 })
 
 describe('the command', () => {

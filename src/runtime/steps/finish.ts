@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { type MhvError, mhvError, toMhvError } from '../../core/errors.ts'
+import { leftOutLine } from '../../core/left-out.ts'
 import type { OperationSpec, OperationSummary } from '../../core/operation.ts'
 import { plainJson } from '../../core/plain-json.ts'
 import { certaintyOf, type FinalStatus } from '../../core/result.ts'
@@ -123,5 +124,5 @@ function bounded(text: string, bytes: number): string {
   // A worker that uses its output sink is within the limit; this is for data shown as JSON.
   if (Buffer.byteLength(text) <= bytes + GAP_BYTES) return text
   const kept = cutText(text, bytes)
-  return `${kept}\n[… ${text.length - kept.length} characters left out here …]\n`
+  return kept + leftOutLine(text.length - kept.length, 'characters')
 }

@@ -1,10 +1,13 @@
+import type { Command } from 'commander'
 import type { SettingExplanation, ShownSetting } from '../../config/explain.ts'
 import type { WireError } from '../../core/errors.ts'
 import type { RegisteredOperation, Registry } from '../../core/registry.ts'
 import type { ControlCall } from '../../runtime/control.ts'
 import type { InstanceOptions, Instances } from '../../runtime/instance.ts'
 import type { Profile } from '../mcp/profiles.ts'
+import type { Shell } from './completion-scripts.ts'
 import type { Doctor } from './doctor.ts'
+import type { McpClient } from './mcp-clients.ts'
 
 /** What the command line is a surface of; the composition root has all of it. */
 export interface CliApp {
@@ -26,6 +29,10 @@ export interface ConfigCalls {
   show(place: InstancePlace): Promise<readonly ShownSetting[]>
   /** JSON Schema of the settings file. */
   schema(): Promise<Readonly<Record<string, unknown>>>
+  /** Names of the targets in the inventory that this worker can act on; of all without a worker. */
+  targets(place: InstancePlace, worker?: string): Promise<readonly string[]>
+  /** Absolute path of the instance folder, whether it is there or not. */
+  folder(place: InstancePlace): Promise<string>
 }
 
 export interface ConfigReport {
@@ -51,10 +58,28 @@ export type Invocation = { readonly globals: GlobalOptions } & (
       readonly envelope: Readonly<Record<string, unknown>>
       /** The field that standard input is to fill. */
       readonly stdin: string | null
+      /** Whether the question before something is destroyed was answered on the command line. */
+      readonly confirmed: boolean
     }
-  | { readonly kind: 'control'; readonly control: ControlCall; readonly input: Readonly<Record<string, unknown>> }
+  | {
+      readonly kind: 'control'
+      readonly control: ControlCall
+      readonly input: Readonly<Record<string, unknown>>
+      readonly confirmed: boolean
+    }
+  | { readonly kind: 'follow'; readonly run_id: string; readonly jsonl: boolean }
   | { readonly kind: 'doctor' | 'up' }
   | { readonly kind: 'mcp'; readonly profile: Profile; readonly readOnly: boolean }
+  | {
+      readonly kind: 'mcp-config'
+      readonly client: McpClient
+      readonly http: boolean
+      readonly profile: Profile
+      readonly readOnly: boolean
+    }
+  | { readonly kind: 'completion'; readonly shell: Shell }
+  /** The words before the cursor, the one at the cursor last, and the program that they are words of. */
+  | { readonly kind: 'complete'; readonly program: Command; readonly words: readonly string[] }
   | { readonly kind: 'config'; readonly verb: 'validate' | 'show' | 'schema' }
   | { readonly kind: 'config'; readonly verb: 'explain'; readonly key: string }
 )

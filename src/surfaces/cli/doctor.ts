@@ -3,16 +3,13 @@ import type { InstancePlace } from './commands.ts'
 export const FINDING_LEVELS = ['ok', 'warn', 'fail'] as const
 export type FindingLevel = (typeof FINDING_LEVELS)[number]
 
-/** One thing that was looked at. */
-export interface Finding {
+/** One thing that was looked at. What is not well says what to do about it. */
+export type Finding = {
   /** What was looked at, in one or two words: `node`, `journal`. Stable, for programs. */
   readonly check: string
-  readonly level: FindingLevel
   /** What was found. */
   readonly message: string
-  /** What to do about it; for `warn` and `fail`. */
-  readonly fix?: string
-}
+} & ({ readonly level: 'ok'; readonly fix?: undefined } | { readonly level: 'warn' | 'fail'; readonly fix: string })
 
 /** Looks at an instance without changing it and without its lock. Never rejects for what it finds. */
 export type Doctor = (place: InstancePlace) => Promise<readonly Finding[]>

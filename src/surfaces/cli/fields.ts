@@ -2,6 +2,7 @@ import { InvalidArgumentError, Option } from 'commander'
 import { type JsonSchema, typeText } from '../../config/field-text.ts'
 import type { PublicSchema } from '../json-schema.ts'
 import { flagOf } from '../names.ts'
+import { completes } from './completion-source.ts'
 
 type Kind = 'text' | 'number' | 'boolean' | 'list' | 'map' | 'json' | 'text-or-json'
 
@@ -70,6 +71,8 @@ export function optionOf(field: Field, heading: string): Option {
     return new Option(flags, helpText(field)).helpGroup(heading)
   }
   const option = new Option(`${flag} ${placeholder(field)}`, helpText(field)).helpGroup(heading)
+  const choices = (field.schema.enum ?? field.schema.items?.enum)?.filter((each) => typeof each === 'string')
+  if (choices !== undefined) completes(option, { kind: 'words', words: choices })
   if (field.kind === 'list')
     return option.argParser<unknown>((text, before) => [...asList(before), readItem(field, text)])
   if (field.kind === 'map')

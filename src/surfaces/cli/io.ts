@@ -10,7 +10,7 @@ export interface OutStream {
 
 /** The process around a command; tests have their own. */
 export interface CliIo {
-  readonly stdin: Readable
+  readonly stdin: Readable & { readonly isTTY?: boolean }
   readonly stdout: OutStream
   readonly stderr: OutStream
   /** Calls back at SIGINT, SIGTERM and SIGHUP; the returned function stops that. */

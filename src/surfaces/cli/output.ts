@@ -11,12 +11,18 @@ export interface CliOutput {
   say(text: string): void
   /** The one document of `--json`. */
   document(value: unknown): void
+  /** One of several documents, each on a line of its own, of `--jsonl`. */
+  line(value: unknown): void
+  /** A question on the terminal; the answer follows on the same line. */
+  prompt(text: string): void
   /** Something worth knowing, on standard error; nothing with `--quiet`. */
   note(text: string): void
   /** What went wrong, on standard error. */
   complain(text: string): void
   /** A line on the terminal that the next one replaces; nothing where standard error is none, or with `--quiet`. */
   progress(text: string): void
+  /** Whether standard error is a terminal. */
+  readonly onTerminal: boolean
   /** Whether anybody still reads standard output. */
   isOpen(): boolean
   /** Width of the terminal; null where standard output is none. */
@@ -38,13 +44,21 @@ export function createOutput(io: Pick<CliIo, 'stdout' | 'stderr'>, options: { qu
   const line = (text: string) => (text.endsWith('\n') ? text : `${text}\n`)
 
   return {
-    data: (text) => out.write(safe(io.stdout, text)),
+    data(text) {
+      clearProgress()
+      out.write(safe(io.stdout, text))
+    },
     errorData(text) {
       clearProgress()
       err.write(safe(io.stderr, text))
     },
     say: (text) => out.write(line(text)),
     document: (value) => out.write(`${JSON.stringify(value, null, io.stdout.isTTY ? 2 : undefined)}\n`),
+    line: (value) => out.write(`${JSON.stringify(value)}\n`),
+    prompt(text) {
+      clearProgress()
+      err.write(text)
+    },
     note(text) {
       if (options.quiet) return
       clearProgress()
@@ -60,6 +74,7 @@ export function createOutput(io: Pick<CliIo, 'stdout' | 'stderr'>, options: { qu
       err.write(`\r\x1b[K${text.slice(0, width)}`)
       progressShown = true
     },
+    onTerminal: io.stderr.isTTY === true,
     isOpen: () => out.isOpen(),
     columns: io.stdout.isTTY ? (io.stdout.columns ?? 80) : null,
     async flush() {

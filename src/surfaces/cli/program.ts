@@ -1,23 +1,23 @@
 import { Argument, Command, InvalidArgumentError, Option } from 'commander'
+import type { Effect } from '../../core/operation.ts'
 import type { RegisteredOperation, Registry } from '../../core/registry.ts'
 import { CONTROL_CALLS, type ControlCall } from '../../runtime/control.ts'
 import { controlSchemas, envelopeFields, operationSchemas, splitCall } from '../json-schema.ts'
-import { PROFILES, type Profile } from '../mcp/profiles.ts'
 import { flagOf, nameTable, operationName } from '../names.ts'
-import type { GlobalOptions, Invocation } from './commands.ts'
+import type { Invocation } from './commands.ts'
+import { completes, sourceOfField } from './completion-source.ts'
 import { controlExampleLine, exampleLine } from './example-line.ts'
-import { type Field, fieldsOf, optionOf, readPair } from './fields.ts'
+import { type Field, fieldsOf, optionOf } from './fields.ts'
+import { addExamples, addGlobals, addGroup, GROUPS, globalsOf, noWords, type Rest, refuseRest } from './grammar.ts'
+import { addOwnCommands } from './own-commands.ts'
 import { commandOf } from './quote.ts'
 
 export const PROGRAM = 'mahavishnu'
 
-const GROUPS = { input: 'Options:', call: 'Options of every call:', global: 'Options everywhere:' } as const
-
 export interface ProgramParts {
   readonly registry: Registry
   readonly version: string
-  /** The words after `--`; null where there is no `--`. */
-  readonly rest: readonly string[] | null
+  readonly rest: Rest
   /** Told what the command line asks for. */
   readonly found: (invocation: Invocation) => void
 }
@@ -48,13 +48,13 @@ export function buildProgram(parts: ProgramParts): Command {
     groups.set(noun, group)
     addControl(group, control, parts)
   }
-  addOwnCommands(program, parts)
+  addOwnCommands(program, groups.get('runs') ?? addGroup(program, 'runs', NOUNS.runs), parts)
   return program
 }
 
 /** What the nouns of the control calls are about. */
 const NOUNS: Readonly<Record<string, string>> & { readonly runs: string } = {
-  runs: 'Look at runs, wait for them, cancel them, explain them',
+  runs: 'Look at runs, follow them, wait for them, cancel them, explain them',
   workers: 'Look at workers, their operations, targets and health',
   breakers: 'Look at circuit breakers, hold them open or closed',
   dlq: 'Look at dead letters, replay them, put them away',
@@ -71,46 +71,6 @@ function operationNoun(registry: Registry, worker: string): string {
   return operation === undefined ? worker : operationName(operation).cli[0]
 }
 
-function addGroup(program: Command, noun: string, summary: string, description = summary): Command {
-  return addGlobals(
-    program
-      .command(noun)
-      .summary(summary)
-      .description(description)
-      .usage('COMMAND [options]')
-      .enablePositionalOptions(),
-  ).helpCommand(false)
-}
-
-/** They stand on every command, so that they may be written before and after it. */
-function addGlobals(command: Command): Command {
-  const options = [
-    new Option('--folder <FOLDER>', 'instance folder (default: MAHAVISHNU_HOME, else the XDG data folder)'),
-    new Option('--set <KEY=VALUE>', 'a setting, over all files and variables (may be repeated)').argParser<unknown>(
-      (text, before) => ({ ...(before as Record<string, string> | undefined), ...readPair(text) }),
-    ),
-    new Option('--json', 'exactly one JSON document on standard output'),
-    new Option('-q, --quiet', 'no notes and no progress on standard error'),
-  ]
-  for (const option of options) command.addOption(option.helpGroup(GROUPS.global))
-  return command.addHelpOption(new Option('-h, --help', 'print help').helpGroup(GROUPS.global))
-}
-
-function globalsOf(command: Command): GlobalOptions {
-  const levels: Command[] = []
-  for (let level: Command | null = command; level !== null; level = level.parent) levels.unshift(level)
-  const given = levels.map((level) =>
-    level.opts<{ folder?: string; set?: Record<string, string>; json?: true; quiet?: true }>(),
-  )
-  const folder = given.findLast((each) => each.folder !== undefined)?.folder
-  const set = Object.assign({}, ...given.map((each) => each.set)) as Record<string, string>
-  return {
-    place: { ...(folder === undefined ? {} : { folder }), set },
-    json: given.some((each) => each.json === true),
-    quiet: given.some((each) => each.quiet === true),
-  }
-}
-
 function addOperation(group: Command, operation: RegisteredOperation, { rest, found }: ProgramParts): void {
   const { spec } = operation
   const targeted = spec.targeted !== false
@@ -118,7 +78,10 @@ function addOperation(group: Command, operation: RegisteredOperation, { rest, fo
   const command = group.command(operationName(operation).cli[1]).summary(spec.summary)
   const words = hints.rest === undefined ? '' : ` [-- ${hints.rest.toUpperCase()}]`
   command.usage(`${targeted ? 'TARGET ' : ''}[options]${words}`).description(descriptionOf(operation))
-  if (targeted) command.addArgument(new Argument('<TARGET>', 'name of a target in the inventory'))
+  if (targeted) {
+    const argument = new Argument('<TARGET>', 'name of a target in the inventory')
+    command.addArgument(completes(argument, { kind: 'targets', worker: operation.worker.name }))
+  }
 
   const envelope: readonly string[] = envelopeFields(operation)
   const fields = fieldsOf(operationSchemas(operation).input)
@@ -128,9 +91,8 @@ function addOperation(group: Command, operation: RegisteredOperation, { rest, fo
   if (hints.stdin !== undefined) {
     command.addOption(new Option('--stdin', `take "${hints.stdin}" from standard input`).helpGroup(GROUPS.input))
   }
-  addGlobals(command).addHelpText('after', () =>
-    helpExamples(spec.examples.map((example) => exampleLine(operation, example))),
-  )
+  addConfirmation(command, spec.effect)
+  addExamples(addGlobals(command), () => spec.examples.map((example) => exampleLine(operation, example)))
 
   command.action((...args: unknown[]) => {
     const flat = givenValues(command, options)
@@ -144,6 +106,7 @@ function addOperation(group: Command, operation: RegisteredOperation, { rest, fo
       input,
       envelope: { ...target, ...given },
       stdin,
+      confirmed: isConfirmed(command),
       globals: globalsOf(command),
     })
   })
@@ -166,60 +129,37 @@ function addControl(group: Command, control: ControlCall, { rest, found }: Progr
   const argument = fields.find(({ name }) => name === control.argument)
   if (argument !== undefined) {
     const name = argument.name.replace(/_id$/, '').toUpperCase()
-    command.addArgument(new Argument(argument.required ? `<${name}>` : `[${name}]`, argument.description))
+    const source = sourceOfField(argument.name)
+    const shown = new Argument(argument.required ? `<${name}>` : `[${name}]`, argument.description)
+    command.addArgument(source === undefined ? shown : completes(shown, source))
     command.usage(`${argument.required ? name : `[${name}]`} [options]`)
   }
   const others = fields.filter((field) => field !== argument)
   const options = addFields(command, others, () => GROUPS.input)
-  addGlobals(command).addHelpText('after', () => helpExamples([controlExampleLine(control)]))
+  for (const [{ name }, option] of options) {
+    const source = sourceOfField(name)
+    if (source !== undefined) completes(option, source)
+  }
+  addConfirmation(command, control.effect)
+  addExamples(addGlobals(command), () => [controlExampleLine(control)])
   command.action((...args: unknown[]) => {
     refuseRest(command, rest)
     const given = argument === undefined || args[0] === undefined ? {} : { [argument.name]: args[0] }
     const input = { ...given, ...givenValues(command, options) }
-    found({ kind: 'control', control, input, globals: globalsOf(command) })
+    found({ kind: 'control', control, input, confirmed: isConfirmed(command), globals: globalsOf(command) })
   })
 }
 
-function addOwnCommands(program: Command, { rest, found }: ProgramParts): void {
-  const own = (group: Command, name: string, summary: string, act: (command: Command, key: string) => void) => {
-    const command = addGlobals(group.command(name).summary(summary).description(summary))
-    command.action((key: string) => {
-      refuseRest(command, rest)
-      act(command, key)
-    })
-    return command
-  }
-  const config = addGroup(program, 'config', 'Check and explain the configuration')
-  for (const [verb, summary] of CONFIG_COMMANDS) {
-    own(config, verb, summary, (command) => found({ kind: 'config', verb, globals: globalsOf(command) }))
-  }
-  own(config, 'explain', 'Tell where the value of a setting comes from, and what it overrides', (command, key) =>
-    found({ kind: 'config', verb: 'explain', key, globals: globalsOf(command) }),
-  )
-    .usage('KEY [options]')
-    .addArgument(new Argument('<KEY>', 'dotted key, such as ssh.max_connections'))
-  own(program, 'doctor', 'Look at this installation and instance, and tell what to do about what is wrong', (command) =>
-    found({ kind: 'doctor', globals: globalsOf(command) }),
-  )
-  own(program, 'mcp', 'Serve MCP on standard input and output', (command) => {
-    const { profile, readOnly = false } = command.opts<{ profile: Profile; readOnly?: boolean }>()
-    found({ kind: 'mcp', profile, readOnly, globals: globalsOf(command) })
-  })
-    .addOption(new Option('--profile <NAME>', 'which tools are offered').choices(PROFILES).default(PROFILES[0]))
-    .addOption(new Option('--read-only', 'offer only what changes nothing'))
-  own(
-    program,
-    'up',
-    'Serve the instance over HTTP, and to the commands of this user, until it is told to end',
-    (command) => found({ kind: 'up', globals: globalsOf(command) }),
-  )
+/** Only what may destroy has the option: whether this input does is asked when it is known. */
+function addConfirmation(command: Command, effect: Effect): void {
+  if (effect !== 'destroy') return
+  const text = 'do not ask before something is destroyed; needed where there is no terminal'
+  command.addOption(new Option('--yes', text).helpGroup(GROUPS.call))
 }
 
-const CONFIG_COMMANDS = [
-  ['validate', 'Check settings, inventory and policy'],
-  ['show', 'List every setting with its value and the layer it comes from'],
-  ['schema', 'Print the JSON Schema of the settings file'],
-] as const
+function isConfirmed(command: Command): boolean {
+  return command.opts<{ yes?: boolean }>().yes === true
+}
 
 type FieldOption = readonly [Field, Option]
 
@@ -257,18 +197,6 @@ function takeRest(
   flat[field] = commandOf(rest)
 }
 
-function refuseRest(command: Command, rest: readonly string[] | null): void {
-  if (rest !== null) throw noWords(command)
-}
-
-function noWords(command: Command): InvalidArgumentError {
-  return new InvalidArgumentError(`error: '${command.name()}' takes no words after --`)
-}
-
 function descriptionOf({ spec }: RegisteredOperation): string {
   return spec.description === undefined ? spec.summary : `${spec.summary}\n${spec.description}`
-}
-
-function helpExamples(lines: readonly string[]): string {
-  return ['', 'Examples:', ...lines.map((line) => `  ${line}`)].join('\n')
 }

@@ -4,6 +4,7 @@ import { toMhvError } from '../../core/errors.ts'
 import { RESULT_FORMAT, type WorkerResult } from '../../core/result.ts'
 import type { Instance } from '../../runtime/instance.ts'
 import type { Invocation } from './commands.ts'
+import { confirm } from './confirm.ts'
 import { endingOf } from './failure.ts'
 import { type Session, withInstance } from './session.ts'
 import { explanationOfRunText, healthText, runsText, runText, runWithEventsText, workersText } from './show.ts'
@@ -20,7 +21,8 @@ type Call = Extract<Invocation, { kind: 'control' }>
 type Answer = Record<string, unknown>
 
 /** Makes a control call and shows its answer. Resolves with the exit code. */
-export async function runControl(session: Session, { control, input }: Call): Promise<number> {
+export async function runControl(session: Session, { control, input, confirmed }: Call): Promise<number> {
+  if (control.effect === 'destroy' && !confirmed) await confirmControl(session, control, input)
   const how = control.needsRuntime ? 'use' : 'read'
   try {
     return await withInstance(session, how, control.cli.join(' '), async (instance) => {
@@ -36,6 +38,14 @@ export async function runControl(session: Session, { control, input }: Call): Pr
     session.out.complain('interrupted')
     return EXIT.cancelled
   }
+}
+
+/** What it is called with is what has to be typed; where that is nothing, the words of the command. */
+function confirmControl(session: Session, { cli, argument }: Call['control'], input: Call['input']): Promise<void> {
+  const about = argument === undefined ? undefined : input[argument]
+  const doing = cli.join(' ')
+  if (about === undefined) return confirm(session, { doing, word: doing })
+  return confirm(session, { doing: `${doing} ${about}`, word: String(about) })
 }
 
 function askOnce({ interrupt }: Session, instance: Instance, name: string, input: unknown): Promise<Answer> {

@@ -1,16 +1,17 @@
 import type { Readable } from 'node:stream'
 import type { Progress } from '../../core/context.ts'
 import type { EnvelopeInput } from '../../core/envelope.ts'
-import { type MhvError, mhvError } from '../../core/errors.ts'
+import { mhvError } from '../../core/errors.ts'
 import { isFinal, type WorkerResult } from '../../core/result.ts'
 import type { Instance } from '../../runtime/instance.ts'
 import { operationName } from '../names.ts'
-import { CERTAINTY_TEXT, durationText, outcomeOf, subjectOf } from '../outcome.ts'
-import { plainLine } from '../plain-text.ts'
+import { CERTAINTY_TEXT, outcomeOf, subjectOf } from '../outcome.ts'
 import type { Invocation } from './commands.ts'
+import { confirm, effectWith } from './confirm.ts'
 import { endingOf, errorOfResult, errorText } from './failure.ts'
 import type { CliOutput } from './output.ts'
-import { type Session, withInstance } from './session.ts'
+import { startProgress } from './progress.ts'
+import { notBegun, type Session, withInstance } from './session.ts'
 
 type Call = Extract<Invocation, { kind: 'operation' }>
 
@@ -20,15 +21,12 @@ const UNTIL_ITS_END = 100_000
 /** Runs an operation and shows how it ended. Resolves with the exit code. */
 export async function runOperation(session: Session, call: Call): Promise<number> {
   const { out } = session
-  const input =
-    call.stdin === null
-      ? call.input
-      : { ...call.input, [call.stdin]: await readAll(session.io.stdin, session.interrupt) }
+  const input = await inputOf(session, call)
   const doing = [...operationName(call.operation).cli, call.envelope.target ?? ''].join(' ').trimEnd()
   const result = await withInstance(session, 'use', doing, async (instance) => {
     if (session.interrupt.aborted) throw notBegun()
     const stopTelling = tellOfInterrupt(session)
-    const ticker = showProgress(out, call.operation.id)
+    const ticker = startProgress(out, call.operation.id)
     try {
       return await invokeToEnd(session, instance, { ...call, input }, ticker.report)
     } finally {
@@ -39,6 +37,18 @@ export async function runOperation(session: Session, call: Call): Promise<number
   if (session.globals.json) out.document(result)
   else showOutput(out, result)
   return showEnding(out, result)
+}
+
+/** The whole input, and where it destroys something the word for it. */
+async function inputOf(session: Session, call: Call): Promise<Readonly<Record<string, unknown>>> {
+  const { operation, stdin, envelope, confirmed } = call
+  const input =
+    stdin === null ? call.input : { ...call.input, [stdin]: await readAll(session.io.stdin, session.interrupt) }
+  if (!confirmed && effectWith(operation, input) === 'destroy') {
+    const target = typeof envelope.target === 'string' ? envelope.target : null
+    await confirm(session, { doing: subjectOf({ operation: operation.id, target }), word: target ?? operation.id })
+  }
+  return input
 }
 
 async function invokeToEnd(
@@ -78,34 +88,10 @@ async function waitToEnd({ interrupt }: Session, instance: Instance, first: Work
   return run
 }
 
-function notBegun(): MhvError {
-  return mhvError('MHV_RUN_CANCELLED_QUEUED', 'interrupted before it began')
-}
-
 function tellOfInterrupt({ interrupt, out }: Session): () => void {
   const tell = () => out.note('cancelling the run; once more leaves without waiting for it')
   interrupt.addEventListener('abort', tell, { once: true })
   return () => interrupt.removeEventListener('abort', tell)
-}
-
-const TICK_MS = 1_000
-
-function showProgress(out: CliOutput, operation: string) {
-  const started = performance.now()
-  let latest: Progress | undefined
-  const timer = setInterval(() => {
-    const parts = [operation, durationText((performance.now() - started) / 1000)]
-    if (latest?.total !== undefined) parts.push(`${latest.progress} of ${latest.total}`)
-    if (latest?.message !== undefined) parts.push(plainLine(latest.message))
-    out.progress(parts.join('  '))
-  }, TICK_MS)
-  timer.unref()
-  return {
-    report(progress: Progress) {
-      latest = progress
-    },
-    stop: () => clearInterval(timer),
-  }
 }
 
 /** The streams of what was run, as they came; a note where the result has not all of them. */

@@ -5,6 +5,7 @@ import type { CliApp, Invocation } from './commands.ts'
 import { errorDocument, errorText, exitOf, isCommanderError, usageError } from './failure.ts'
 import { type CliIo, processIo } from './io.ts'
 import { createOutput } from './output.ts'
+import { COMPLETE } from './own-commands.ts'
 import { buildProgram, PROGRAM } from './program.ts'
 import { listenForInterrupts, type Session } from './session.ts'
 
@@ -13,18 +14,24 @@ export interface CliParts {
   /** Loads the program behind the commands. */
   readonly app: () => Promise<CliApp>
   readonly io?: CliIo
+  /** The words that start this program, absolute; by default those that started this process. */
+  readonly program?: readonly string[]
 }
 
 /** Runs one command line (without node and script). Resolves with the exit code, when all output is written. */
 export async function runCli(argv: readonly string[], parts: CliParts): Promise<number> {
   const io = parts.io ?? processIo()
   const line = splitLine(argv)
+  const program = parts.program ?? process.argv.slice(0, 2)
   const out = createOutput(io, { quiet: line.options.some((word) => word === '--quiet' || word === '-q') })
   try {
     const app = await parts.app()
-    const invocation = parseLine(line, { app, io, out, version: parts.version })
-    return invocation === null ? EXIT.ok : await act(invocation, { app, io, out, version: parts.version })
+    const around = { app, io, out, version: parts.version, program }
+    const invocation = parseLine(line, around)
+    return invocation === null ? EXIT.ok : await act(invocation, around)
   } catch (thrown) {
+    // A shell asks in the middle of a line, where there is no room for errors.
+    if (argv[0] === COMPLETE) return EXIT.ok
     const error = toMhvError(thrown)
     if (line.options.includes('--json')) out.document(errorDocument(error.toWire()))
     out.complain(errorText(error.toWire()))
@@ -49,7 +56,7 @@ function splitLine(argv: readonly string[]): SplitLine {
   return at < 0 ? { options: argv, rest: null } : { options: argv.slice(0, at), rest: argv.slice(at + 1) }
 }
 
-type Around = Pick<Session, 'app' | 'io' | 'out' | 'version'>
+type Around = Pick<Session, 'app' | 'io' | 'out' | 'version' | 'program'>
 
 /** What the command line asks for; null where help or the version was printed. Throws MHV_CLI_USAGE. */
 function parseLine({ options, rest }: SplitLine, { app, io, out, version }: Around): Invocation | null {
@@ -98,10 +105,11 @@ function helpCommandOf(program: Command, options: readonly string[]): string {
   return words.join(' ')
 }
 
+const ACTING: ReadonlySet<Invocation['kind']> = new Set(['operation', 'control', 'follow', 'mcp', 'up'])
+
 async function act(invocation: Invocation, around: Around): Promise<number> {
-  // Questions about the configuration act on nothing: a signal may end them in its own way.
-  const mayAct = invocation.kind !== 'config' && invocation.kind !== 'doctor'
-  const interrupts = mayAct ? listenForInterrupts(around.io, around.out) : null
+  // What only prints acts on nothing: a signal may end it in its own way.
+  const interrupts = ACTING.has(invocation.kind) ? listenForInterrupts(around.io, around.out) : null
   const interrupt = interrupts?.signal ?? new AbortController().signal
   const session: Session = { ...around, globals: invocation.globals, interrupt }
   try {
@@ -110,12 +118,20 @@ async function act(invocation: Invocation, around: Around): Promise<number> {
         return await (await import('./run-operation.ts')).runOperation(session, invocation)
       case 'control':
         return await (await import('./run-control.ts')).runControl(session, invocation)
+      case 'follow':
+        return await (await import('./run-follow.ts')).runFollow(session, invocation)
       case 'config':
         return await (await import('./run-own.ts')).runConfig(session, invocation)
       case 'doctor':
         return await (await import('./run-own.ts')).runDoctor(session)
       case 'mcp':
         return await (await import('./run-own.ts')).runMcp(session, invocation)
+      case 'mcp-config':
+        return await (await import('./run-mcp-config.ts')).runMcpConfig(session, invocation)
+      case 'completion':
+        return (await import('./run-completion.ts')).runCompletion(session, invocation)
+      case 'complete':
+        return await (await import('./run-completion.ts')).runComplete(session, invocation)
       case 'up':
         return await (await import('./run-own.ts')).runUp(session)
     }

@@ -1,5 +1,5 @@
 import { EXIT } from '../../core/error-table.ts'
-import { mhvError } from '../../core/errors.ts'
+import { type MhvError, mhvError } from '../../core/errors.ts'
 import type { Instance } from '../../runtime/instance.ts'
 import type { CliApp, GlobalOptions } from './commands.ts'
 import type { CliIo } from './io.ts'
@@ -12,6 +12,8 @@ export interface Session {
   readonly out: CliOutput
   readonly globals: GlobalOptions
   readonly version: string
+  /** The words that start this program, absolute. */
+  readonly program: readonly string[]
   /** Aborted by the first Ctrl-C, SIGTERM or SIGHUP; the second one leaves at once. */
   readonly interrupt: AbortSignal
 }
@@ -19,7 +21,7 @@ export interface Session {
 /** Opens an instance for one action and closes it again. */
 export async function withInstance<T>(
   { app, globals, out }: Session,
-  how: 'use' | 'read',
+  how: 'use' | 'read' | 'look',
   doing: string,
   act: (instance: Instance) => Promise<T>,
 ): Promise<T> {
@@ -43,4 +45,9 @@ export function listenForInterrupts(io: CliIo, out: CliOutput): { readonly signa
     io.exit(EXIT.unknown_effect)
   })
   return { signal: controller.signal, stop }
+}
+
+/** Interrupted while nothing was asked of anybody yet. */
+export function notBegun(): MhvError {
+  return mhvError('MHV_RUN_CANCELLED_QUEUED', 'interrupted before it began')
 }

@@ -71,14 +71,17 @@ interface RunEventShown {
   readonly data: Readonly<Record<string, unknown>>
 }
 
+/** `at` in ISO 8601 or in milliseconds since the epoch. */
+export function eventText({ at, type, data }: Omit<RunEventShown, 'at'> & { readonly at: string | number }): string {
+  const facts = Object.entries(data).map(
+    ([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+  )
+  return `${new Date(at).toISOString()}  ${type.padEnd(16)}  ${plainLine(facts.join(' '))}`.trimEnd()
+}
+
 export function runWithEventsText(answer: Record<string, unknown>): string {
   const { run, input, events } = answer as { run: WorkerResult; input: unknown; events: readonly RunEventShown[] }
-  const lines = events.map(({ at, type, data }) => {
-    const facts = Object.entries(data).map(
-      ([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
-    )
-    return `  ${at}  ${type.padEnd(16)}  ${plainLine(facts.join(' '))}`.trimEnd()
-  })
+  const lines = events.map((event) => `  ${eventText(event)}`)
   const output = run.output === null || run.output === '' ? [] : ['output', indented(run.output)]
   return [
     runText(run),

@@ -1,9 +1,9 @@
 import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Principal } from '../../core/context.ts'
+import { type MhvError, mhvError } from '../../core/errors.ts'
 import type { Access } from './caller.ts'
 import { type GuardRules, judge } from './guard.ts'
-import { HttpRefusal } from './problem.ts'
 
 export interface RateSettings {
   readonly rate_limit_per_second: number
@@ -40,8 +40,8 @@ export function guarded(rules: () => GuardRules, settings: RateSettings): Access
   }
 }
 
-function tooMany(seconds: number): HttpRefusal {
-  return new HttpRefusal('MHV_HTTP_RATE_LIMITED', 'more requests than the limit allows', Math.max(1, seconds))
+function tooMany(seconds: number): MhvError {
+  return mhvError('MHV_HTTP_RATE_LIMITED', 'more requests than the limit allows', { retryAfter: Math.max(1, seconds) })
 }
 
 /** Header in which a process of the same user says which surface it is. */

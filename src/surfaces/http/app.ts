@@ -1,15 +1,16 @@
 import { type FastifyInstance, type FastifyReply, fastify } from 'fastify'
 import type { CoreSettings } from '../../config/schema.ts'
 import type { Clock } from '../../core/clock.ts'
+import { mhvError } from '../../core/errors.ts'
 import type { Instance } from '../../runtime/instance.ts'
 import { type Access, callerOf } from './caller.ts'
 import { addControlRoutes } from './control-routes.ts'
 import { addMetricsRoute, type HttpMetrics } from './metrics.ts'
 import { openApiDocument } from './openapi.ts'
-import { addOperationRoute } from './operations.ts'
+import { addOperationRoute, type Calls } from './operations.ts'
 import { addProbes } from './probes.ts'
-import { HttpRefusal, PROBLEM_TYPE, type Problem, problemOf } from './problem.ts'
-import { addRunEventsRoute } from './run-events.ts'
+import { PROBLEM_TYPE, type Problem, problemOf } from './problem.ts'
+import { addRunEventsRoute, type Followers } from './run-events.ts'
 
 export type HttpSettings = CoreSettings['http']
 
@@ -23,7 +24,9 @@ export interface HttpAppParts {
   readonly via: 'tcp' | 'socket'
   /** Finds out who asks. Tests of the guard compose one that lets everybody in. */
   readonly access: Access
-  readonly calls?: Map<string, AbortController>
+  /** Counts the event streams of the whole process. */
+  readonly followers: Followers
+  readonly calls?: Calls
   readonly mount?: ((app: FastifyInstance) => void | Promise<void>) | undefined
 }
 
@@ -68,13 +71,13 @@ export async function createHttpApp(parts: HttpAppParts): Promise<HttpApp> {
   app.setNotFoundHandler((request, reply) => {
     // Also here: what is no route must not be told to anybody either.
     callerOf(request)
-    return sendProblem(instance, reply, new HttpRefusal('MHV_HTTP_ROUTE', `nothing is here for ${request.method}`))
+    return sendProblem(instance, reply, mhvError('MHV_HTTP_ROUTE', `nothing is here for ${request.method}`))
   })
   await parts.access(app)
 
   addProbes(app, instance, draining, clock)
   addOperationRoute(app, { instance, draining, ...(parts.calls === undefined ? {} : { calls: parts.calls }) })
-  addRunEventsRoute(app, instance, clock)
+  addRunEventsRoute(app, { instance, clock, followers: parts.followers })
   addControlRoutes(app, instance)
   addMetricsRoute(app, parts.metrics)
   addDocumentRoute(app, parts)

@@ -82,6 +82,7 @@ function remoteInstance(parts: RemoteParts, ask: AskSocket, facts: InstanceFacts
       return { ready, reasons }
     },
     targetNames: (worker) => (worker === undefined ? facts.targets : (facts.targets_by_worker[worker] ?? [])),
+    managerLimits: facts.manager,
     // The secrets are the other process's, and it has masked them.
     redact: (value) => value,
     async close() {
@@ -95,16 +96,18 @@ function remoteInstance(parts: RemoteParts, ask: AskSocket, facts: InstanceFacts
  * call, so that the answer still comes and says how the run ended.
  */
 async function invokeRemote(ask: AskSocket, id: string, request: InvokeRequest): Promise<WorkerResult> {
-  const { operation, input, envelope, surface, signal, onProgress } = request
+  const { operation, input, envelope, surface, signal, left, onProgress } = request
   if (signal?.aborted) throw mhvError('MHV_RUN_CANCELLED_QUEUED', 'the caller went away before the run began')
-  const cancel = () => {
-    const path = `${LOCAL_PATHS.calls}/${id}`
+  const tell = (path: string) => {
     ask({ method: 'DELETE', path }).then(
       (answer) => answer.resume(),
       () => undefined,
     )
   }
+  const cancel = () => tell(`${LOCAL_PATHS.calls}/${id}`)
+  const leave = () => tell(`${LOCAL_PATHS.calls}/${id}/caller`)
   signal?.addEventListener('abort', cancel, { once: true })
+  left?.addEventListener('abort', leave, { once: true })
   try {
     const [worker = '', verb = ''] = operation.split('.')
     const answer = await ask({
@@ -122,6 +125,7 @@ async function invokeRemote(ask: AskSocket, id: string, request: InvokeRequest):
     throw cutOff(error, 'MHV_RUN_INTERRUPTED')
   } finally {
     signal?.removeEventListener('abort', cancel)
+    left?.removeEventListener('abort', leave)
   }
 }
 

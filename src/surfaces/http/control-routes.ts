@@ -3,32 +3,10 @@ import { mhvError } from '../../core/errors.ts'
 import { CONTROL_CALLS, type ControlCall } from '../../runtime/control.ts'
 import type { Instance } from '../../runtime/instance.ts'
 import { controlSchemas, type PublicSchema } from '../json-schema.ts'
+import { type ControlRoute, controlRoute } from '../names.ts'
 import { callerOf } from './caller.ts'
 import { closedSignal } from './closed-signal.ts'
 import { bodyObject } from './json-body.ts'
-
-/** Where a control call is found. */
-export interface ControlRoute {
-  readonly call: ControlCall
-  readonly method: 'GET' | 'POST'
-  /** `/v1/runs/{run_id}/output` */
-  readonly path: string
-  /** The field of the input that stands in the path; null where none does. */
-  readonly pathField: string | null
-}
-
-/**
- * The route of a control call, derived as its command is: `run_list` is `GET /v1/runs`, `run_get` is
- * `GET /v1/runs/{run_id}`, `run_cancel` is `POST /v1/runs/{run_id}/cancel`.
- */
-export function controlRoute(call: ControlCall): ControlRoute {
-  const [noun] = call.cli
-  const verb = call.name.slice(call.name.lastIndexOf('_') + 1)
-  const pathField = call.argument ?? null
-  const one = pathField === null ? '' : `/{${pathField}}`
-  const last = ['list', 'get', 'show'].includes(verb) ? '' : `/${verb}`
-  return { call, method: call.effect === 'read' ? 'GET' : 'POST', path: `/v1/${noun}${one}${last}`, pathField }
-}
 
 export function controlRoutes(): readonly ControlRoute[] {
   return CONTROL_CALLS.map(controlRoute)
@@ -53,7 +31,7 @@ export function addControlRoutes(app: FastifyInstance, instance: Instance): void
         const input = pathField === null ? given : { ...given, [pathField]: params[pathField] }
         const { principal } = callerOf(request)
         const answer = await instance.control({ name: call.name, input, principal, signal: closedSignal(reply) })
-        linkNextPage(request, reply, fields, answer)
+        linkNextPage(request, reply, call, answer)
         return answer
       },
     })
@@ -83,12 +61,13 @@ function typed(text: string | string[], schema: PublicSchema | undefined): unkno
 function linkNextPage(
   request: FastifyRequest,
   reply: FastifyReply,
-  fields: Readonly<Record<string, PublicSchema>>,
+  { page }: ControlCall,
   answer: Readonly<Record<string, unknown>>,
 ): void {
-  if (fields.before === undefined || typeof answer.next !== 'string') return
+  const next = page === undefined ? null : answer[page.output]
+  if (page === undefined || next === null || next === undefined) return
   const [path = '', search = ''] = request.url.split('?')
   const query = new URLSearchParams(search)
-  query.set('before', answer.next)
+  query.set(page.input, String(next))
   reply.header('link', `<${path}?${query}>; rel="next"`)
 }

@@ -1,8 +1,8 @@
-import { HttpRefusal } from './problem.ts'
+import { mhvError } from '../../core/errors.ts'
 
 /** The body as an object; none at all counts as an empty one. */
 export function bodyObject(body: unknown): Record<string, unknown> {
   if (body === undefined) return {}
   if (typeof body === 'object' && body !== null && !Array.isArray(body)) return body as Record<string, unknown>
-  throw new HttpRefusal('MHV_HTTP_BODY', 'the body must be a JSON object')
+  throw mhvError('MHV_HTTP_BODY', 'the body must be a JSON object')
 }

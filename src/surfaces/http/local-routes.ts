@@ -4,6 +4,7 @@ import type { Instance } from '../../runtime/instance.ts'
 import { callerOf } from './caller.ts'
 import { closedSignal } from './closed-signal.ts'
 import { bodyObject } from './json-body.ts'
+import type { Calls } from './operations.ts'
 
 /** Version of what is said over the socket beside the public routes. A client refuses a newer one by name. */
 export const LOCAL_PROTOCOL = 1
@@ -24,12 +25,13 @@ export interface InstanceFacts {
   readonly reasons: readonly string[]
   readonly targets: readonly string[]
   readonly targets_by_worker: Readonly<Record<string, readonly string[]>>
+  readonly manager: Instance['managerLimits']
 }
 
 interface LocalParts {
   readonly instance: Instance
   readonly version: string
-  readonly calls: Map<string, AbortController>
+  readonly calls: Calls
 }
 
 /** Routes of the socket alone: for the command line and MCP of the same user, which stand on the running instance. */
@@ -46,6 +48,7 @@ export function addLocalRoutes(app: FastifyInstance, { instance, version, calls 
       reasons,
       targets: instance.targetNames(),
       targets_by_worker: Object.fromEntries(names.map((name) => [name, instance.targetNames(name)])),
+      manager: instance.managerLimits,
     }
   })
   app.post(`${LOCAL_PATHS.control}/:name`, async (request, reply) => {
@@ -56,7 +59,12 @@ export function addLocalRoutes(app: FastifyInstance, { instance, version, calls 
   })
   app.delete(`${LOCAL_PATHS.calls}/:id`, async (request, reply) => {
     const { id } = request.params as { readonly id: string }
-    calls.get(id)?.abort(mhvError('MHV_RUN_CANCELLED', 'the caller cancelled or went away'))
+    calls.get(id)?.stop.abort(mhvError('MHV_RUN_CANCELLED', 'the caller cancelled or went away'))
+    return reply.code(204).send()
+  })
+  app.delete(`${LOCAL_PATHS.calls}/:id/caller`, async (request, reply) => {
+    const { id } = request.params as { readonly id: string }
+    calls.get(id)?.left.abort()
     return reply.code(204).send()
   })
 }

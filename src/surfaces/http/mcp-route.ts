@@ -1,18 +1,28 @@
 import type { FastifyInstance } from 'fastify'
+import { freeYoungGeneration, holdYoungGeneration } from '../../core/young-generation.ts'
 import type { Instance } from '../../runtime/instance.ts'
 import type { McpHttp } from '../mcp/http.ts'
+import type { HttpSettings } from './app.ts'
 import { callerOf } from './caller.ts'
 
 /** Where MCP is served. */
 export const MCP_PATH = '/mcp'
 
+/** What is shown there. */
+export type McpSettings = Pick<HttpSettings, 'mcp_profile' | 'mcp_read_only'>
+
 /** MCP over HTTP, behind the guard of all routes. Its code is loaded by the first request: most servers never need it. */
-export function mcpRoute(instance: Instance, version: string): (app: FastifyInstance) => Promise<void> {
+export function mcpRoute(
+  instance: Instance,
+  version: string,
+  settings: McpSettings,
+): (app: FastifyInstance) => Promise<void> {
   let loading: Promise<McpHttp> | undefined
 
   async function load(): Promise<McpHttp> {
     const { mcpHttpHandler } = await import('../mcp/http.ts')
-    return mcpHttpHandler({ registry: instance.registry, instance, version })
+    const { mcp_profile: profile, mcp_read_only: readOnly } = settings
+    return mcpHttpHandler({ registry: instance.registry, instance, version, profile, readOnly })
   }
 
   return async (app) => {
@@ -26,10 +36,17 @@ export function mcpRoute(instance: Instance, version: string): (app: FastifyInst
         exposeHeadRoute: false,
         async handler(request, reply) {
           const { principal } = callerOf(request)
-          loading ??= load()
-          const mcp = await loading
-          reply.hijack()
-          await mcp.handle(request.raw, reply.raw, { principal })
+          // With the first call, which loads still more than the handler itself.
+          const first = loading === undefined
+          if (first) holdYoungGeneration()
+          try {
+            loading ??= load()
+            const mcp = await loading
+            reply.hijack()
+            await mcp.handle(request.raw, reply.raw, { principal })
+          } finally {
+            if (first) freeYoungGeneration()
+          }
         },
       })
     })

@@ -1,26 +1,26 @@
 import { z } from 'zod'
 import { envelopeSchema } from '../../core/envelope.ts'
-import { ERROR_CODES, type ErrorCode } from '../../core/error-table.ts'
+import { ERROR_CODES, ERROR_TABLE, type ErrorCode } from '../../core/error-table.ts'
 import type { RegisteredOperation, Registry } from '../../core/registry.ts'
 import { anyResultSchema, workerResultSchema } from '../../core/result.ts'
 import { controlSchemas, envelopeFields, type PublicSchema, publicSchema } from '../json-schema.ts'
-import { operationName } from '../names.ts'
-import { type ControlRoute, controlRoutes } from './control-routes.ts'
+import { type ControlRoute, operationPath } from '../names.ts'
+import { controlRoutes } from './control-routes.ts'
 import { EVENT_STREAM_TYPE } from './event-stream.ts'
-import { HTTP_REFUSALS, type HttpCode, PROBLEM_TYPE, type ProblemCode, statusOf } from './problem.ts'
+import { PROBLEM_TYPE } from './problem.ts'
 import { RUN_EVENTS_PATH } from './run-events.ts'
 
 type Json = Readonly<Record<string, unknown>>
 
 /** What a request is refused with before its route is asked. */
-const GUARD: readonly ProblemCode[] = [
+const GUARD: readonly ErrorCode[] = [
   'MHV_HTTP_HOST',
   'MHV_HTTP_ORIGIN',
   'MHV_HTTP_TOKEN',
   'MHV_HTTP_RATE_LIMITED',
   'MHV_INTERNAL',
 ]
-const BODY: readonly HttpCode[] = ['MHV_HTTP_BODY', 'MHV_HTTP_BODY_TOO_LARGE', 'MHV_HTTP_MEDIA_TYPE']
+const BODY: readonly ErrorCode[] = ['MHV_HTTP_BODY', 'MHV_HTTP_BODY_TOO_LARGE', 'MHV_HTTP_MEDIA_TYPE']
 const POLICY: readonly ErrorCode[] = ['MHV_POLICY_DENIED', 'MHV_APPROVAL_REQUIRED']
 const JOURNAL: readonly ErrorCode[] = [
   'MHV_JOURNAL_UNAVAILABLE',
@@ -28,6 +28,8 @@ const JOURNAL: readonly ErrorCode[] = [
   'MHV_JOURNAL_CORRUPT',
   'MHV_SHUTTING_DOWN',
 ]
+/** Codes of everything behind the surface. */
+const OF_RUNTIME = ERROR_CODES.filter((code) => !code.startsWith('MHV_HTTP_'))
 /** What a call is refused with before there is a run. What ends a run stands in its result. */
 const OPERATION: readonly ErrorCode[] = [
   'MHV_INPUT_INVALID',
@@ -57,7 +59,7 @@ export function openApiDocument(registry: Registry, version: string): Json {
     servers: [{ url: 'http://127.0.0.1:7420', description: 'unless http.host and http.port say otherwise' }],
     security: [{ token: [] }],
     paths: {
-      ...Object.fromEntries(registry.operations.map(operationPath)),
+      ...Object.fromEntries(registry.operations.map(operationItem)),
       ...Object.fromEntries(controlRoutes().map(controlPath)),
       [RUN_EVENTS_PATH]: { get: runEvents() },
       ...ownPaths(),
@@ -71,13 +73,13 @@ export function openApiDocument(registry: Registry, version: string): Json {
   }
 }
 
-function operationPath(operation: RegisteredOperation): [path: string, item: Json] {
+function operationItem(operation: RegisteredOperation): [path: string, item: Json] {
   const { id, spec } = operation
   const result = component(workerResultSchema(spec.output), 'output')
   const example = spec.examples[0]
   const target = spec.targeted === false ? {} : { target: example?.target ?? 'TARGET' }
   return [
-    operationName(operation).http ?? '',
+    operationPath(operation),
     {
       post: {
         operationId: id,
@@ -135,7 +137,6 @@ function controlPath(route: ControlRoute): [path: string, item: Json] {
   const { input, output } = controlSchemas(call)
   const fields = Object.entries((input.properties ?? {}) as Readonly<Record<string, Json>>)
   const others = fields.filter(([name]) => name !== pathField)
-  const pages = others.some(([name]) => name === 'before')
   const body = method === 'GET' ? [] : BODY
   return [
     path,
@@ -152,7 +153,7 @@ function controlPath(route: ControlRoute): [path: string, item: Json] {
         responses: {
           200: {
             description: call.title,
-            ...(pages
+            ...(call.page !== undefined
               ? { headers: { Link: { description: 'the next page, rel="next"', schema: { type: 'string' } } } }
               : {}),
             content: { 'application/json': { schema: withoutDialect(output) } },
@@ -164,11 +165,11 @@ function controlPath(route: ControlRoute): [path: string, item: Json] {
   ]
 }
 
-function codesOf({ call, pathField }: ControlRoute): readonly ProblemCode[] {
+function codesOf({ call, pathField }: ControlRoute): readonly ErrorCode[] {
   // What looks at a target can end with whatever its worker knows.
-  if (call.needsRuntime && call.effect === 'read') return [...ERROR_CODES, 'MHV_HTTP_ROUTE']
+  if (call.needsRuntime && call.effect === 'read') return [...OF_RUNTIME, 'MHV_HTTP_ROUTE']
   const own: readonly ErrorCode[] = call.errors ?? ['MHV_RUN_UNKNOWN']
-  const unknown: readonly ProblemCode[] = pathField === null ? (call.errors ?? []) : [...own, 'MHV_HTTP_ROUTE']
+  const unknown: readonly ErrorCode[] = pathField === null ? (call.errors ?? []) : [...own, 'MHV_HTTP_ROUTE']
   return ['MHV_INPUT_INVALID', ...unknown]
 }
 
@@ -216,7 +217,15 @@ function runEvents(): Json {
     ],
     responses: {
       200: { description: 'The events.', content: { [EVENT_STREAM_TYPE]: { schema: { type: 'string' } } } },
-      ...refusals([...GUARD, 'MHV_INPUT_INVALID', 'MHV_RUN_UNKNOWN', 'MHV_HTTP_ROUTE', ...POLICY, ...JOURNAL]),
+      ...refusals([
+        ...GUARD,
+        'MHV_INPUT_INVALID',
+        'MHV_RUN_UNKNOWN',
+        'MHV_HTTP_ROUTE',
+        'MHV_HTTP_FOLLOWERS_FULL',
+        ...POLICY,
+        ...JOURNAL,
+      ]),
     },
   }
 }
@@ -257,16 +266,16 @@ function ownPaths(): Json {
 }
 
 /** One answer for each status, with the codes that it may have. */
-function refusals(codes: readonly ProblemCode[]): Json {
-  const byStatus = new Map<number, Set<ProblemCode>>()
+function refusals(codes: readonly ErrorCode[]): Json {
+  const byStatus = new Map<number, Set<ErrorCode>>()
   for (const code of codes) {
-    const status = statusOf(code)
+    const status = ERROR_TABLE[code].http
     byStatus.set(status, (byStatus.get(status) ?? new Set()).add(code))
   }
   return Object.fromEntries([...byStatus].map(([status, of]) => [status, refusal(status, [...of])]))
 }
 
-function refusal(status: number, codes: readonly ProblemCode[]): Json {
+function refusal(status: number, codes: readonly ErrorCode[]): Json {
   const later = status === 429 || status === 503 || status === 507
   const schema = {
     allOf: [
@@ -289,7 +298,7 @@ function problemSchema(): Json {
     title: z.string().describe('what happened, in general'),
     status: z.number().int(),
     detail: z.string().describe('what happened, here'),
-    code: z.enum([...(Object.keys(HTTP_REFUSALS) as HttpCode[]), ...ERROR_CODES]),
+    code: z.enum(ERROR_CODES),
     remedy: z.string().describe('what to do about it'),
     retry_after: z.number().optional().describe('seconds after which to call again'),
     details: z.record(z.string(), z.unknown()).optional().describe('facts, for programs'),

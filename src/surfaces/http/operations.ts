@@ -14,8 +14,17 @@ export interface OperationParts {
   /** Whether nothing new is taken any longer. */
   readonly draining: () => boolean
   /** Calls that can be cancelled by an id that their caller gave them; only over the socket. */
-  readonly calls?: Map<string, AbortController>
+  readonly calls?: Calls
 }
+
+/** The ends that a call may have before its answer: its run is cancelled, or goes on without its caller. */
+interface CallEnds {
+  readonly stop: AbortController
+  readonly left: AbortController
+}
+
+/** Calls in progress, by the id that their caller gave them. */
+export type Calls = Map<string, CallEnds>
 
 /** Header with the id under which a process of the same user may cancel its call. */
 export const CALL_HEADER = 'mahavishnu-call'
@@ -29,8 +38,8 @@ export function addOperationRoute(app: FastifyInstance, parts: OperationParts): 
     if (parts.draining()) throw stopping()
     const { worker, operation } = request.params as { readonly worker: string; readonly operation: string }
     const { input, envelope } = callOf(request.body)
-    const stop = new AbortController()
-    const forget = listenForEnd(parts, request, reply, stop, goesOnAlone(envelope))
+    const ends: CallEnds = { stop: new AbortController(), left: new AbortController() }
+    const forget = listenForEnd(parts, request, reply, ends, goesOnAlone(envelope))
     const progress = acceptsEvents(request) ? progressAnswer(reply) : undefined
     try {
       const run = await parts.instance.invoke({
@@ -38,7 +47,8 @@ export function addOperationRoute(app: FastifyInstance, parts: OperationParts): 
         input,
         envelope: envelope as EnvelopeInput,
         ...callerOf(request),
-        signal: stop.signal,
+        signal: ends.stop.signal,
+        left: ends.left.signal,
         ...(progress === undefined ? {} : { onProgress: progress.tell }),
       })
       return progress?.begun() ? progress.end('result', run) : answerWith(reply, run)
@@ -68,21 +78,23 @@ function goesOnAlone({ idempotency_key, wait }: Readonly<Record<string, unknown>
   return idempotency_key !== undefined || wait === 0
 }
 
-/** Aborts the call when its client goes away, or cancels it by its id. */
+/** Ends the call when its client goes away, or when that is told of its id. */
 function listenForEnd(
   { calls }: OperationParts,
   request: FastifyRequest,
   { raw }: FastifyReply,
-  stop: AbortController,
+  ends: CallEnds,
   goesOn: boolean,
 ): () => void {
   const gone = () => {
-    if (!raw.writableFinished) stop.abort(mhvError('MHV_RUN_CANCELLED', 'the client has gone away'))
+    if (raw.writableFinished) return
+    if (goesOn) ends.left.abort()
+    else ends.stop.abort(mhvError('MHV_RUN_CANCELLED', 'the client has gone away'))
   }
-  if (!goesOn) raw.once('close', gone)
+  raw.once('close', gone)
   const id = request.headers[CALL_HEADER]
   const named = typeof id === 'string' && calls !== undefined
-  if (named) calls.set(id, stop)
+  if (named) calls.set(id, ends)
   return () => {
     raw.off('close', gone)
     if (named) calls.delete(id)

@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Clock } from '../../core/clock.ts'
 import { mhvError } from '../../core/errors.ts'
@@ -20,12 +21,45 @@ interface Position {
   afterOutput: number
 }
 
+interface RunEventsParts {
+  readonly instance: Instance
+  readonly clock: Clock
+  readonly followers: Followers
+}
+
+/** Counts the open streams of a process: each of them looks into the journal several times a second. */
+export interface Followers {
+  /** Takes a place until the answer is closed. Throws MHV_HTTP_FOLLOWERS_FULL. */
+  enter(answer: ServerResponse): void
+}
+
+/** Seconds after which a follower that found no place may come back. */
+const RETRY_AFTER_SECONDS = 5
+
+export function createFollowers(most: number): Followers {
+  let open = 0
+  return {
+    enter(answer) {
+      if (open >= most) {
+        throw mhvError('MHV_HTTP_FOLLOWERS_FULL', `${most} event streams are open, which is the limit`, {
+          retryAfter: RETRY_AFTER_SECONDS,
+        })
+      }
+      open += 1
+      answer.once('close', () => {
+        open -= 1
+      })
+    },
+  }
+}
+
 /** `GET /v1/runs/{run_id}/events`: the run from `Last-Event-ID` on, to its end. */
-export function addRunEventsRoute(app: FastifyInstance, instance: Instance, clock: Clock): void {
+export function addRunEventsRoute(app: FastifyInstance, { instance, clock, followers }: RunEventsParts): void {
   app.get(RUN_EVENTS_PATH.replace('{run_id}', ':run_id'), { exposeHeadRoute: false }, async (request, reply) => {
     const { run_id } = request.params as { readonly run_id: string }
     const position = positionOf(request)
     const { principal } = callerOf(request)
+    followers.enter(reply.raw)
     const items = instance.follow({ run_id, ...position, principal, signal: closedSignal(reply) })
     // The first step finds out whether there is such a run, and whether it may be seen: a refusal is no stream.
     const first = await items.next()

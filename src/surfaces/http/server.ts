@@ -7,6 +7,8 @@ import { createHttpApp, type HttpSettings } from './app.ts'
 import { type GuardRules, type HttpToken, isLoopback, rulesFor } from './guard.ts'
 import { addLocalRoutes } from './local-routes.ts'
 import { createHttpMetrics } from './metrics.ts'
+import type { Calls } from './operations.ts'
+import { createFollowers } from './run-events.ts'
 import { makeSocketPlace } from './socket.ts'
 
 export interface HttpServerParts {
@@ -46,8 +48,9 @@ export async function createHttpServer(parts: HttpServerParts): Promise<HttpServ
   let rules: GuardRules = { token, hosts: new Set(), origins: new Set() }
   let draining = false
   let place: Awaited<ReturnType<typeof makeSocketPlace>> | undefined
-  const common = { instance, settings, version, clock, metrics, draining: () => draining }
-  const calls = new Map<string, AbortController>()
+  const followers = createFollowers(settings.max_event_streams)
+  const common = { instance, settings, version, clock, metrics, followers, draining: () => draining }
+  const calls: Calls = new Map()
   const tcp = await createHttpApp({ ...common, via: 'tcp', access: guarded(() => rules, settings), mount })
   const socket = await createHttpApp({
     ...common,

@@ -1,6 +1,5 @@
 import { type Agent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { text as readText } from 'node:stream/consumers'
-import { isErrorCode } from '../../core/error-table.ts'
 import { fromWire, MhvError, mhvError, systemCode, type WireError } from '../../core/errors.ts'
 import type { Problem } from './problem.ts'
 
@@ -65,9 +64,8 @@ export async function readJson(answer: IncomingMessage): Promise<unknown> {
 
 /** The error that a problem tells of, as it was thrown over there. */
 export function errorOf({ code, detail, remedy, retry_after, details }: Problem): MhvError {
-  const known = isErrorCode(code) ? code : code === 'MHV_HTTP_BODY_TOO_LARGE' ? 'MHV_INPUT_INVALID' : 'MHV_INTERNAL'
   const wire: WireError = {
-    code: known,
+    code: code === 'MHV_HTTP_BODY_TOO_LARGE' ? 'MHV_INPUT_INVALID' : code,
     message: detail,
     remedy,
     ...(details === undefined ? {} : { details }),

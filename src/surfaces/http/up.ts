@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { type CoreSettings, httpSettingsSchema } from '../../config/schema.ts'
+import { freeYoungGeneration } from '../../core/young-generation.ts'
 import type { InstanceOptions, Instances } from '../../runtime/instance.ts'
 import { mcpRoute } from './mcp-route.ts'
 import { createHttpServer, type Listening } from './server.ts'
@@ -32,10 +33,11 @@ export async function serveUp(parts: UpParts): Promise<void> {
     token,
     settings: parts.settings,
     version: parts.version,
-    mount: mcpRoute(instance, parts.version),
+    mount: mcpRoute(instance, parts.version, parts.settings),
   })
   undo.defer(server.close)
   const listening = await server.listen()
+  freeYoungGeneration()
   parts.onListening({ ...listening, tokenFile: tokenFile(instance.folder) })
   instance.begin()
   await instance.serviceManager.ready()

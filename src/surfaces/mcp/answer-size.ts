@@ -1,3 +1,5 @@
+import { leftOutLine } from '../../core/left-out.ts'
+
 /**
  * How large an answer may be, and how what is larger is made to fit. Everything here counts bytes of JSON, since that is
  * what travels and what clients measure: a control character takes one byte in a target's output and six in an answer.
@@ -12,6 +14,9 @@ export const ANSWER_BYTES = 100_000
 /** Share of the structured content. The rest, less a reserve for what frames the two, is the text's. */
 export const STRUCTURED_BYTES = 56_000
 export const TEXT_BYTES = 38_000
+
+/** Most bytes of one UTF-16 unit inside a JSON string: those of `\u0001`. */
+const MOST_UNIT_BYTES = 6
 
 /** Bytes of one code point inside a JSON string, as `JSON.stringify` writes it in UTF-8. */
 function costOf(point: number): number {
@@ -57,12 +62,15 @@ function unitsWithinFromEnd(text: string, bytes: number): number {
 
 /** The beginning and the end of a text that would take more than so many bytes of JSON, and a line that counts the rest. */
 export function fitted(text: string, bytes: number): string {
+  // No UTF-16 unit takes more: a short text need not be counted.
+  if (text.length * MOST_UNIT_BYTES <= bytes) return text
   if (unitsWithin(text, 0, bytes) === text.length) return text
   // The line between them has two escaped line breaks, 38 bytes of words in UTF-8, and a number.
   const half = Math.max(0, Math.floor((bytes - 64) / 2))
   const head = unitsWithin(text, 0, half)
   const tail = unitsWithinFromEnd(text, half)
-  return `${text.slice(0, head)}\n[… ${text.length - head - tail} characters left out here …]\n${text.slice(text.length - tail)}`
+  const gap = leftOutLine(text.length - head - tail, 'characters')
+  return text.slice(0, head) + gap + text.slice(text.length - tail)
 }
 
 /** How long a text and how many entries of a list may be, from one try to the next. */

@@ -7,7 +7,7 @@ import type { ControlCall } from '../../runtime/control.ts'
 import type { Instance } from '../../runtime/instance.ts'
 import { parseWith } from '../../runtime/steps/parse.ts'
 import { splitCall } from '../json-schema.ts'
-import { type Caller, noteBroken, runSignal } from './caller.ts'
+import { type Caller, endOfRequest } from './caller.ts'
 import { type Exposure, refuseUnlessShown } from './exposure.ts'
 import type { InstanceSource } from './on-demand.ts'
 import { type OutputPage, outputPage } from './output-page.ts'
@@ -98,22 +98,16 @@ async function callOperation(
 ): Promise<CallToolResult> {
   const instance = await parts.instance.get()
   refuseUnlessShown(parts.exposure, operation, instance.registry.operation(operation).spec.effect)
-  const signal = runSignal(parts.caller, mcpReq.signal, envelope.idempotency_key)
-  const stopNoting = signal === undefined ? noteBroken(instance, mcpReq.signal, operation) : undefined
-  try {
-    const result = await instance.invoke({
-      operation,
-      input,
-      envelope: { ...envelope, wait: boundedWait(envelope.wait) } as EnvelopeInput,
-      principal: parts.caller.principal ?? instance.principal,
-      surface: 'mcp',
-      ...(signal === undefined ? {} : { signal }),
-      ...(progress.report === undefined ? {} : { onProgress: progress.report }),
-    })
-    return presentResult(result)
-  } finally {
-    stopNoting?.()
-  }
+  const result = await instance.invoke({
+    operation,
+    input,
+    envelope: { ...envelope, wait: boundedWait(envelope.wait) } as EnvelopeInput,
+    principal: parts.caller.principal ?? instance.principal,
+    surface: 'mcp',
+    ...endOfRequest(parts.caller, mcpReq.signal, envelope.idempotency_key),
+    ...(progress.report === undefined ? {} : { onProgress: progress.report }),
+  })
+  return presentResult(result)
 }
 
 async function callControlTool(parts: CallParts, control: ControlCall, flat: Flat, signal: AbortSignal) {

@@ -1,5 +1,5 @@
 import type { Principal } from '../../core/context.ts'
-import type { Instance } from '../../runtime/instance.ts'
+import type { InvokeRequest } from '../../runtime/runtime.ts'
 
 /** Who calls, and what the end of a request means. One for each server instance. */
 export interface Caller {
@@ -11,20 +11,19 @@ export interface Caller {
    * connection is none by the rules of that era (HTTP, 2025 era).
    */
   readonly aborted: 'cancelled' | 'broken' | 'nothing'
+  /** Aborted when the connection of the request is gone before its whole answer (HTTP). */
+  readonly gone?: AbortSignal
 }
 
 /**
- * The signal that cancels the run of a call. A call with an idempotency key goes on when its stream breaks: the client
- * repeats it, and finds the run it began.
+ * What the end of a request is to its run: it cancels it, or is only told in it. A call with an idempotency key goes on
+ * when its stream breaks: the client repeats it, and finds the run it began.
  */
-export function runSignal(caller: Caller, signal: AbortSignal, idempotencyKey: unknown): AbortSignal | undefined {
-  if (caller.aborted === 'nothing') return undefined
-  return caller.aborted === 'broken' && idempotencyKey !== undefined ? undefined : signal
-}
-
-/** Tells the log of a run that goes on without its caller; the run itself tells of a cancellation. Returns its end. */
-export function noteBroken(instance: Instance, signal: AbortSignal, operation: string): () => void {
-  const broken = () => instance.log.info('the stream of a call broke; its run goes on', { operation })
-  signal.addEventListener('abort', broken, { once: true })
-  return () => signal.removeEventListener('abort', broken)
+export function endOfRequest(
+  { aborted, gone = new AbortController().signal }: Caller,
+  signal: AbortSignal,
+  idempotencyKey: unknown,
+): Pick<InvokeRequest, 'signal' | 'left'> {
+  const goesOn = aborted === 'nothing' || (aborted === 'broken' && idempotencyKey !== undefined)
+  return goesOn ? { left: gone } : { signal }
 }

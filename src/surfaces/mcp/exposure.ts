@@ -89,6 +89,6 @@ function unique(tools: readonly Tool[]): readonly Tool[] {
 export function refuseUnlessShown(exposure: Pick<Exposure, 'readOnly'>, what: string, effect: Effect): void {
   if (!exposure.readOnly || effect === 'read') return
   throw mhvError('MHV_POLICY_DENIED', `this server only reads, and ${what} may change things`, {
-    remedy: 'Use a server that was started without --read-only, if it should be allowed.',
+    remedy: 'Use a server without --read-only (over HTTP: without http.mcp_read_only), if it should be allowed.',
   })
 }

@@ -5,6 +5,7 @@ import type { Clock } from '../../core/clock.ts'
 import type { Principal } from '../../core/context.ts'
 import type { Registry } from '../../core/registry.ts'
 import type { Instance } from '../../runtime/instance.ts'
+import { closedSignal } from '../http/closed-signal.ts'
 import type { Caller } from './caller.ts'
 import type { ExposureOptions } from './exposure.ts'
 import { openInstanceSource } from './on-demand.ts'
@@ -52,16 +53,21 @@ export function serveFactory(factory: McpServerFactory, onError: (error: Error) 
   return {
     async handle(request, response, { principal, body }) {
       // The SDK hands `auth` on to the factory. The token itself stays with the guard: nothing may pass it on.
-      const auth = { token: '', clientId: principal.id, scopes: [], extra: { principal } }
+      // The SDK tells nobody of a connection of the 2025 era that is cut.
+      const extra: CallerFacts = { principal, gone: closedSignal({ raw: response }) }
+      const auth = { token: '', clientId: principal.id, scopes: [], extra }
       await serve(Object.assign(request, { auth }), response, body)
     },
     close: () => handler.close(),
   }
 }
 
+/** What the factory is told of a request: a type alias, since only those fit a record of anything. */
+type CallerFacts = { readonly principal: Principal; readonly gone: AbortSignal }
+
 function callerOf({ era, authInfo }: McpRequestContext): Caller {
-  const principal = authInfo?.extra?.principal as Principal | undefined
+  const { principal, gone } = (authInfo?.extra ?? {}) as Partial<CallerFacts>
   // A request without a principal never reaches this place; acting as the process would be worse than failing.
   if (principal === undefined) throw new Error('an MCP request over HTTP has no principal')
-  return { principal, aborted: era === 'modern' ? 'broken' : 'nothing' }
+  return { principal, aborted: era === 'modern' ? 'broken' : 'nothing', ...(gone === undefined ? {} : { gone }) }
 }

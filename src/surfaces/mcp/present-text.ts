@@ -67,13 +67,21 @@ function outputLines(result: WorkerResult): string[] {
 /** The text of a control call that answers with a run, a list of runs, or anything else (as JSON). */
 export function controlText(output: Record<string, unknown>): string {
   if (Array.isArray(output.runs)) return listText(output as unknown as Parameters<typeof listText>[0])
-  const run = anyResultSchema.safeParse(output.run)
-  if (!run.success) return cleanText(JSON.stringify(output, null, 2))
-  const events = Array.isArray(output.events) ? ['--- events ---', ...output.events.map(eventLine)] : []
-  return [resultText(run.data), ...events].join('\n')
+  // Most answers have no run, and finding that out with the schema costs more than the rest of them.
+  const run = output.run === undefined ? undefined : anyResultSchema.safeParse(output.run)
+  if (!run?.success) return cleanText(JSON.stringify(output, null, 2))
+  return resultText(run.data)
 }
 
-function eventLine(event: { at: string; type: string; data: Record<string, unknown> }): string {
+/** An event of a run as `run_get` has it. */
+export interface RunEventLine {
+  readonly seq: number
+  readonly at: string
+  readonly type: string
+  readonly data: Readonly<Record<string, unknown>>
+}
+
+export function eventLine(event: RunEventLine): string {
   const data = Object.keys(event.data).length === 0 ? '' : ` ${fitted(cleanLine(JSON.stringify(event.data)), 1_000)}`
   return `${event.at} ${event.type}${data}`
 }

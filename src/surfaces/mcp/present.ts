@@ -3,7 +3,7 @@ import type { MhvError } from '../../core/errors.ts'
 import { isFinal, type WorkerResult } from '../../core/result.ts'
 import { fitted, jsonBytes, STRUCTURED_BYTES, shrunkTo, TEXT_BYTES } from './answer-size.ts'
 import type { OutputPage } from './output-page.ts'
-import { controlText, foundText, pageText, resultText } from './present-text.ts'
+import { controlText, eventLine, foundText, pageText, type RunEventLine, resultText } from './present-text.ts'
 import type { Piece } from './read-more.ts'
 import type { searchOperations } from './search.ts'
 import { cleanText, marked, UNTRUSTED } from './untrusted.ts'
@@ -54,6 +54,7 @@ export function presentControl(
 ): CallToolResult {
   if (name === 'run_output') return presentPage(output as unknown as OutputPage)
   if (name === 'run_list') return presentList(output as unknown as RunList)
+  if (name === 'run_get') return presentRun(asked, output as unknown as ShownRun)
   const run = output.run as WorkerResult | undefined
   const whole = run === undefined ? wholeOf(name, asked) : wholeOf('run_get', { run_id: run.run_id })
   const shrunk = shrunkTo(output, STRUCTURED_BYTES)
@@ -74,6 +75,61 @@ function presentPage(found: OutputPage): CallToolResult {
   return { content: [block], structuredContent: { ...found }, _meta: { [UNTRUSTED]: ['chunks'] } }
 }
 
+interface ShownRun {
+  readonly run: WorkerResult
+  readonly input: unknown
+  readonly events: readonly RunEventLine[]
+  readonly next_event: number | null
+}
+
+/** The run, and as many of its events as fit; `next_event` goes on after the last of them. */
+function presentRun(asked: Readonly<Record<string, unknown>>, output: ShownRun): CallToolResult {
+  const whole = wholeOf('run_get', asked)
+  const forEvents = Math.min(jsonBytes(output.events), STRUCTURED_BYTES / 2)
+  const base = shrunkTo({ ...output, events: [] }, STRUCTURED_BYTES - FRAME_BYTES - forEvents)
+  if (base === null) return presentTooLarge(whole)
+  const head = resultText(output.run)
+  const room = {
+    json: STRUCTURED_BYTES - FRAME_BYTES - jsonBytes(base.value),
+    text: TEXT_BYTES - 7_000 - jsonBytes(head),
+  }
+  const { events, lines, cut: cutEvents } = fittingEvents(output.events, room)
+  const next_event = events.length === output.events.length ? output.next_event : (events.at(-1)?.seq ?? null)
+  const cut = [...base.cut, ...cutEvents]
+  const goOn = `More events: run_get ${JSON.stringify({ run_id: output.run.run_id, since_event: next_event })}`
+  const text = [head, '--- events ---', ...lines, ...(next_event === null ? [] : [goOn])].join('\n')
+  return {
+    content: [textBlock(text, cut, whole)],
+    structuredContent: { ...(base.value as ShownRun), events, next_event },
+    _meta: { [UNTRUSTED]: ['run', 'input', 'events'], ...(cut.length === 0 ? {} : { [WHOLE]: whole }) },
+  }
+}
+
+/** Most bytes of one event; what is longer is read with `read_more`. */
+const EVENT_BYTES = 4_000
+/** Bytes for the rest of an answer beside its list. */
+const FRAME_BYTES = 200
+
+/** The first events that fit, one at least, and their lines. `cut` names those that had to be shortened. */
+function fittingEvents(all: readonly RunEventLine[], room: { readonly json: number; readonly text: number }) {
+  const events: RunEventLine[] = []
+  const lines: string[] = []
+  const cut: string[] = []
+  let { json, text } = room
+  for (const event of all) {
+    const small = shrunkTo(event, EVENT_BYTES) ?? { value: { ...event, data: {} }, cut: ['data'] }
+    const shown = small.value as RunEventLine
+    const line = eventLine(shown)
+    json -= jsonBytes(shown) + 1
+    text -= jsonBytes(line)
+    if (events.length > 0 && (json < 0 || text < 0)) break
+    if (small.cut.length > 0) cut.push(`events[${events.length}].data`)
+    events.push(shown)
+    lines.push(line)
+  }
+  return { events, lines, cut }
+}
+
 interface RunList {
   readonly runs: readonly Omit<WorkerResult, 'data' | 'output'>[]
   readonly next: string | null
@@ -82,7 +138,7 @@ interface RunList {
 /** As many runs as fit; `next` goes on after the last of them. */
 function presentList({ runs, next }: RunList): CallToolResult {
   const shown: RunList['runs'][number][] = []
-  let left = STRUCTURED_BYTES - 200
+  let left = STRUCTURED_BYTES - FRAME_BYTES
   for (const run of runs) {
     // What cannot stand in a line of a list stands in the run itself.
     const small = shrunkTo(run, 8_000)?.value ?? { ...run, error: null, metadata: bareMetadata(run.metadata) }

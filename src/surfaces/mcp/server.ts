@@ -6,7 +6,7 @@ import { type CallParts, callTool } from './call-tool.ts'
 import type { Caller } from './caller.ts'
 import { type ExposureOptions, exposureOf } from './exposure.ts'
 import type { InstanceSource } from './on-demand.ts'
-import { registerPrompts } from './prompts.ts'
+import { promptArguments, registerPrompts } from './prompts.ts'
 import { registerResources } from './resources.ts'
 import type { Tool } from './tools.ts'
 
@@ -59,30 +59,68 @@ export function mcpServerFactory(parts: McpServerParts): (context: McpRequestCon
     cacheHints: { 'tools/list': STATIC, 'prompts/list': STATIC, 'resources/templates/list': STATIC },
     instructions,
   }
+  const registrations = exposure.tools.map((tool): Registration => ({ tool, config: configOf(tool) }))
+  const argumentsFor = perPrincipal(promptArguments)
   return (context) => {
     const server = new McpServer(info, options)
     const caller = parts.callerOf?.(context) ?? ON_STDIO
     const callParts: CallParts = { instance: parts.instance, exposure, caller, clock: parts.clock ?? systemClock }
-    for (const tool of exposure.tools) registerTool(server, callParts, tool)
+    const called = calledTool(context, registrations)
+    for (const each of called === undefined ? registrations : [called]) registerTool(server, callParts, each)
+    if (called !== undefined) return server
     registerResources(server, callParts)
-    registerPrompts(server, callParts)
+    registerPrompts(server, callParts, argumentsFor(callParts))
     return server
   }
 }
 
-function registerTool(server: McpServer, parts: CallParts, tool: Tool): void {
-  const { name, title, description, inputSchema, outputSchema, annotations } = tool
-  server.registerTool(
-    name,
-    {
-      title,
-      description,
-      inputSchema: published(inputSchema),
-      outputSchema: published(outputSchema),
-      annotations: { ...annotations },
-    },
-    (flat, context) => callTool(parts, tool, flat as Record<string, unknown>, context),
+/** A tool as the SDK registers it. Over HTTP that is done for every request, so all that can be made before it is. */
+interface Registration {
+  readonly tool: Tool
+  readonly config: ReturnType<typeof configOf>
+}
+
+function configOf({ title, description, inputSchema, outputSchema, annotations }: Tool) {
+  const schemas = { inputSchema: published(inputSchema), outputSchema: published(outputSchema) }
+  return { title, description, ...schemas, annotations: { ...annotations } }
+}
+
+function registerTool(server: McpServer, parts: CallParts, { tool, config }: Registration): void {
+  server.registerTool(tool.name, config, (flat, context) =>
+    callTool(parts, tool, flat as Record<string, unknown>, context),
   )
+}
+
+/**
+ * The one tool that a request can reach, where its head says so: a server of the 2026 era over HTTP serves a single
+ * request, whose body the SDK has compared with its head by now. Undefined where more may be asked for.
+ */
+function calledTool(
+  { era, requestInfo }: McpRequestContext,
+  registrations: readonly Registration[],
+): Registration | undefined {
+  if (era !== 'modern' || requestInfo?.headers.get('mcp-method') !== 'tools/call') return undefined
+  const name = requestInfo.headers.get('mcp-name')
+  return registrations.find(({ tool }) => tool.name === name)
+}
+
+/** Callers for whom something is kept; the one that was kept first is forgotten first. */
+const MOST_KEPT = 100
+
+/** What depends on nothing of a caller but its principal, made once for each. */
+function perPrincipal<T>(make: (parts: CallParts) => T): (parts: CallParts) => T {
+  const kept = new Map<string, T>()
+  return (parts) => {
+    const { principal } = parts.caller
+    const key = principal === undefined ? '' : `${principal.kind} ${principal.id}`
+    const found = kept.get(key)
+    if (found !== undefined) return found
+    const made = make(parts)
+    const [oldest] = kept.keys()
+    if (kept.size >= MOST_KEPT && oldest !== undefined) kept.delete(oldest)
+    kept.set(key, made)
+    return made
+  }
 }
 
 /** The published schema; the check itself is the runtime's, so that a refusal has our code and remedy and stands once. */

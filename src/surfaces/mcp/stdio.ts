@@ -3,6 +3,7 @@ import type { Transport } from '@modelcontextprotocol/server'
 import { StdioServerTransport, serveStdio } from '@modelcontextprotocol/server/stdio'
 import type { Clock } from '../../core/clock.ts'
 import type { Registry } from '../../core/registry.ts'
+import { freeYoungGeneration } from '../../core/young-generation.ts'
 import type { InstanceOptions, Instances } from '../../runtime/instance.ts'
 import type { ExposureOptions } from './exposure.ts'
 import { instanceOnDemand } from './on-demand.ts'
@@ -34,6 +35,7 @@ export async function serveMcp(parts: StdioParts): Promise<void> {
   const over = Promise.withResolvers<void>()
   const transport = watched(new StdioServerTransport(parts.stdin, parts.stdout), over.resolve)
   const server = serveStdio(mcpServerFactory({ ...parts, instance }), { transport, onerror: parts.onError })
+  freeYoungGeneration()
   parts.stop.addEventListener('abort', () => over.resolve(), { once: true })
   if (parts.stop.aborted) over.resolve()
   await over.promise

@@ -57,6 +57,18 @@ const output = z.object({
 export type ExecuteInput = z.output<typeof input>
 export type ExecuteData = z.output<typeof output>
 
+let runCommandModule: Promise<typeof import('./run-command.ts')> | undefined
+
+/** What connects is loaded by the first command. Asking the module loader again for each would cost more than the rest. */
+function loadRunCommand(): Promise<typeof import('./run-command.ts')> {
+  runCommandModule ??= import('./run-command.ts').catch((error: unknown) => {
+    // The next command tries again.
+    runCommandModule = undefined
+    throw error
+  })
+  return runCommandModule
+}
+
 export const execute = defineOperation({
   id: 'ssh.execute',
   title: 'Run a command over SSH',
@@ -110,7 +122,7 @@ export const execute = defineOperation({
     },
   ],
   async run(ctx: SshContext, command: ExecuteInput): Promise<ExecuteData> {
-    const { runCommand } = await import('./run-command.ts')
+    const { runCommand } = await loadRunCommand()
     return runCommand(ctx, command)
   },
   summarize: ({ stdout, exit_code }) => ({ output: stdout, exit_code }),

@@ -8,6 +8,7 @@ import { connectTimeout } from './connect-errors.ts'
 import type { SshConnection } from './connection.ts'
 import { createLanes, type Lanes } from './lanes.ts'
 import type { LoginShell } from './login-shell.ts'
+import { poolNumbers, timed } from './pool-facts.ts'
 import { type PreparedConnection, prepareConnection } from './prepare-connection.ts'
 import type { SshSettings, SshTarget } from './settings.ts'
 import { nativeCrypto } from './ssh2-library.ts'
@@ -280,7 +281,8 @@ export function createSshPool(
   }
 
   function prepare(call: PoolCall, known: LoginShell | undefined): Promise<PreparedConnection> {
-    return prepareConnection({ ...call, folder: context.folder, clock, log }, known, closing.signal, parts.connect)
+    const request = { ...call, folder: context.folder, clock, log }
+    return timed(context, () => prepareConnection(request, known, closing.signal, parts.connect))
   }
 
   function wait(group: Group, call: PoolCall, again: boolean): Promise<Lease> {
@@ -340,17 +342,7 @@ export function createSshPool(
     forgetShell(call) {
       groupOf(call).shell = undefined
     },
-    stats() {
-      const all = [...groups.values()]
-      return {
-        targets: all.length,
-        connections: all.reduce((sum, group) => sum + group.entries.length, 0),
-        connecting: all.reduce((sum, group) => sum + group.connecting, 0),
-        channels: all.reduce((sum, group) => sum + group.entries.reduce((n, entry) => n + entry.channels, 0), 0),
-        waiting: all.reduce((sum, group) => sum + group.waiters.length, 0),
-        native_crypto: nativeCrypto === 'used',
-      }
-    },
+    stats: () => ({ ...poolNumbers([...groups.values()]), native_crypto: nativeCrypto === 'used' }),
     async close() {
       closing.abort(mhvError('MHV_SHUTTING_DOWN', 'the ssh worker is closing its connections'))
       for (const group of groups.values()) failAll(group, closing.signal.reason)

@@ -1,0 +1,42 @@
+import { homedir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { type Inventory, loadInventory } from '../config/inventory.ts'
+import { type LoadedSettings, loadSettings } from '../config/layers.ts'
+import { resolveInFolder } from '../config/read-file.ts'
+import type { Registry } from '../core/registry.ts'
+import type { InstanceOptions } from '../runtime/instance.ts'
+
+/** What is needed to know where an instance is and what it is set to; less than for running it. */
+export interface SettingParts {
+  readonly registry: Registry
+  readonly env: Readonly<Record<string, string | undefined>>
+}
+
+/** Folder of the instance: the option, else MAHAVISHNU_HOME, else the XDG data folder. */
+export function instanceFolder(parts: Pick<SettingParts, 'env'>, folder: string | undefined): string {
+  const { MAHAVISHNU_HOME, XDG_DATA_HOME, HOME = homedir() } = parts.env
+  return resolve(folder ?? (MAHAVISHNU_HOME || join(XDG_DATA_HOME || join(HOME, '.local', 'share'), 'mahavishnu')))
+}
+
+/** Everything of an instance that can be read without its lock. */
+export interface InstanceSetting {
+  readonly folder: string
+  readonly loaded: LoadedSettings
+  readonly inventory: Inventory
+  readonly policyFile: string
+  readonly journalFile: string
+}
+
+export async function readSetting(parts: SettingParts, options: InstanceOptions): Promise<InstanceSetting> {
+  const folder = instanceFolder(parts, options.folder)
+  const flags = Object.entries(options.set ?? {}).map(([key, value]) => `${key}=${value}`)
+  const loaded = await loadSettings({ folder, registry: parts.registry, env: parts.env, flags })
+  const { inventory, policy, journal } = loaded.values
+  return {
+    folder,
+    loaded,
+    inventory: await loadInventory({ file: resolveInFolder(folder, inventory.file), registry: parts.registry }),
+    policyFile: resolveInFolder(folder, policy.file),
+    journalFile: resolveInFolder(folder, journal.file),
+  }
+}

@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict'
+import { readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import type { Command } from 'commander'
+import { parse, stringify } from 'yaml'
+import { createRegistry } from '../../src/core/registry.ts'
+import type { WorkerResult } from '../../src/core/result.ts'
+import { completionAt } from '../../src/surfaces/cli/completion.ts'
+import { sourceOf } from '../../src/surfaces/cli/completion-source.ts'
+import { type Action, actionsOf, examplesOf, isShown } from '../../src/surfaces/cli/grammar.ts'
+import { buildProgram } from '../../src/surfaces/cli/program.ts'
+import { workers } from '../../src/workers/index.ts'
+import { type CliCommand, cliCommand, inShell, shellMissing } from '../helpers/cli-command.ts'
+import { runHere, surfaceApp, surfaceComposition } from '../helpers/mcp-cli-fixture.ts'
+import { sshInstance } from '../helpers/ssh-instance.ts'
+import { type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
+
+const registry = createRegistry(workers)
+const newProgram = () => buildProgram({ registry, version: '', rest: null, found: () => undefined })
+const program = newProgram()
+const actions = actionsOf(program)
+const app = surfaceApp({ ...surfaceComposition(), registry })
+
+/** What a command lacks of what every command has. */
+async function lacks({ words, command }: Action, root: Command): Promise<readonly string[]> {
+  const path = words.slice(1)
+  const offered = (...typed: string[]) => completionAt(root, typed).candidates.map(({ value }) => value)
+  const named =
+    command.parent !== null && isShown(command) && !offered(...path.slice(0, -1), '').includes(command.name())
+  const options = command.createHelp().visibleOptions(command)
+  const missing = options.filter(({ long }) => !offered(...path, '-').includes(long ?? ''))
+  const examples = examplesOf(command)
+  return [
+    ...(command.summary() === '' ? ['summary'] : []),
+    ...(command.description() === '' ? ['description'] : []),
+    ...(examples.length === 0 ? ['example'] : []),
+    ...examples.filter((line) => !line.includes(words.join(' '))).map((line) => `example of its own: ${line}`),
+    ...(named ? ['completion of its name'] : []),
+    ...missing.map(({ flags }) => `completion of ${flags}`),
+    ...command.registeredArguments.filter((each) => sourceOf(each) === null).map((each) => `values of ${each.name()}`),
+    ...options.filter(({ description }) => description === '').map(({ flags }) => `description of ${flags}`),
+  ]
+}
+
+describe('CLI-02: every command', () => {
+  test('is found by the walk: operations, control calls, and the program’s own', () => {
+    const found = actions.map(({ words }) => words.slice(1).join(' '))
+    const some = ['ssh execute', 'runs cancel', 'runs follow', 'config explain', 'mcp', 'mcp config', 'up', 'complete']
+    assert.deepEqual(
+      some.filter((name) => !found.includes(name)),
+      [],
+    )
+    assert.equal(new Set(found).size, found.length)
+  })
+
+  for (const action of actions) {
+    const name = action.words.slice(1).join(' ')
+    test(`${name} has help, an example and completion`, async () => {
+      assert.deepEqual(await lacks(action, program), [])
+      const { code, stdout } = await runHere([...action.words.slice(1), '--help'], { app })
+      assert.equal(code, 0)
+      for (const line of examplesOf(action.command)) assert.ok(stdout.includes(`\n  ${line}\n`), line)
+    })
+  }
+
+  test('shows its help without colours or other escape sequences on a terminal, whatever NO_COLOR says', async () => {
+    for (const { words } of actions) {
+      const { stdout } = await runHere([...words.slice(1), '--help'], { app, columns: 100 })
+      assert.doesNotMatch(stdout, /\x1b/, words.join(' '))
+    }
+  })
+
+  test('negative control: a command without one of these is found', async () => {
+    const planted = newProgram()
+    planted.command('bare').argument('<THING>').option('--odd')
+    const bare = actionsOf(planted).find(({ words }) => words[1] === 'bare')
+    assert.ok(bare !== undefined)
+    assert.deepEqual(await lacks(bare, planted), [
+      'summary',
+      'description',
+      'example',
+      'values of THING',
+      'description of --odd',
+    ])
+  })
+})
+
+describe('CLI-02: every example does what it says', { skip: sshdMissing() }, () => {
+  let sshd: Sshd
+  let folder: string
+  let command: CliCommand
+  /** A run that ended well, for the examples; and the newest one. */
+  let run_id: string
+  let last: string
+
+  before(async () => {
+    sshd = await startSshd()
+    folder = await sshInstance(sshd)
+    // The examples speak of `web-1`.
+    const file = join(folder, 'settings', 'inventory.yaml')
+    const inventory = parse(await readFile(file, 'utf8')) as { targets: Record<string, unknown> }
+    await writeFile(file, stringify({ ...inventory, targets: { 'web-1': inventory.targets.box } }))
+    command = await cliCommand()
+    run_id = (await latest('mahavishnu ssh execute web-1 --quiet -- true')).run_id
+    last = run_id
+  })
+  after(async () => {
+    await command.remove()
+    await rm(folder, { recursive: true, force: true })
+    await sshd.stop()
+  })
+
+  /** Runs a line as it stands in the help, but for the names of what differs from one instance to the next. */
+  async function type(line: string) {
+    const here = line.replaceAll('01K5E2W9QZ3V7M4T8N6R1XJYHB', run_id).replace(/http\.port=\d+/, 'http.port=0')
+    const shell = /completion (zsh|fish)/.exec(line)?.[1] ?? 'bash'
+    const env = { MAHAVISHNU_HOME: folder, HOME: folder, WEB_SUDO_PASSWORD: 'not the password' }
+    return inShell(shell, here, { command, env, cwd: folder, started: line.includes(' up') ? stopWhenUp : () => {} })
+  }
+
+  function stopWhenUp(pid: number, stderr: () => string): void {
+    const timer = setInterval(() => {
+      if (!stderr().includes('the token is in')) return
+      clearInterval(timer)
+      process.kill(-pid, 'SIGTERM')
+    }, 50)
+  }
+
+  /** The run that a line made. */
+  async function latest(line: string): Promise<Omit<WorkerResult, 'data' | 'output'>> {
+    const list = 'mahavishnu runs list --limit 1 --json'
+    const env = { MAHAVISHNU_HOME: folder, HOME: folder }
+    if (line !== '') await inShell('bash', line, { command, env })
+    const { stdout } = await inShell('bash', list, { command, env })
+    return (JSON.parse(stdout) as { runs: [WorkerResult] }).runs[0]
+  }
+
+  for (const { words, command: each } of actions) {
+    for (const line of examplesOf(each)) {
+      const shell = /completion (zsh|fish)/.exec(line)?.[1]
+      const operation = registry.operations.find(({ id }) => id.replace('.', ' ') === words.slice(1).join(' '))
+      test(line, { skip: shell === undefined ? false : shellMissing(shell), timeout: 60_000 }, async () => {
+        const ran = await type(line)
+        assert.doesNotMatch(ran.stderr, /MHV_(CLI|INPUT|INTERNAL|CONFIG|TARGET)/)
+        if (operation === undefined) return assert.equal(ran.code, 0, ran.stderr)
+        const run = await latest('')
+        assert.notEqual(run.run_id, last)
+        assert.equal(run.operation, operation.id)
+        // It has been asked; that the host of the tests has no `/srv/app` and no such service is its own affair.
+        if (run.error_code !== null) assert.match(run.error_code, /^MHV_SSH_(SUDO_|CWD_FAILED)/)
+        last = run.run_id
+      })
+    }
+  }
+})
