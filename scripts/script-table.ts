@@ -70,6 +70,18 @@ export const scriptTable: readonly ScriptEntry[] = [
     summary: 'Tests in sizes that would take too long for `npm test`: a gigabyte of output, hundreds of kills.',
     options: { '`-- PART…`': 'only soak files whose path contains one of these', ...json },
   },
+  {
+    name: 'chaos',
+    summary:
+      'Kills, stops, robs and starves an instance under load, then holds its journal against what was really done. ' +
+      'Exit 0 only when nothing was lost, done twice or left without an end.',
+    options: {
+      '`-- --seconds N`': 'how long the faults go on (default 120)',
+      '`-- --seed N`': 'draws the same faults and the same load again',
+      '`-- --break journal|retry|lease`': 'an instance without that mechanism, to see that the check fails',
+      ...json,
+    },
+  },
   { name: 'build', summary: 'Emits `dist` from `src` if anything has changed.' },
   { name: 'prepack', summary: 'Run by npm before it packs: `build`.' },
 ]

@@ -26,10 +26,15 @@ export async function smallDisk(megabytes: number): Promise<{ readonly folder: s
   }
 }
 
+/** The file that fills the disk. */
+export function fillerOf(folder: string): string {
+  return join(folder, 'filler')
+}
+
 /** Fills the disk but for so many bytes; returns the file to remove. */
 export async function fillDisk(folder: string, leave: number): Promise<string> {
   const { bavail, bsize } = await statfs(folder)
-  const file = join(folder, 'filler')
+  const file = fillerOf(folder)
   await writeFile(file, new Uint8Array(Math.max(0, bavail * bsize - leave)))
   return file
 }

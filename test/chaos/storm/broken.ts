@@ -53,17 +53,15 @@ function acknowledgesEarly(store: Store): Store {
   /** Keys of runs that are not on disk yet. */
   const keys = new Set<string>()
   let writes: (() => Promise<unknown>)[] = []
-  let flushing: Promise<void> | null = null
 
   function later(write: () => Promise<unknown>): void {
     writes.push(write)
-    flushing ??= delay(BEHIND_MS).then(flush)
+    if (writes.length === 1) void delay(BEHIND_MS).then(flush)
   }
 
   async function flush(): Promise<void> {
     const batch = writes
     writes = []
-    flushing = null
     keys.clear()
     await Promise.allSettled(batch.map((write) => write()))
   }

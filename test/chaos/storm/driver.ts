@@ -68,22 +68,24 @@ export async function runStorm(options: StormOptions): Promise<Storm> {
   await using surroundings = await makeSurroundings()
   const instances = createInstances({ folder: surroundings.folder, broken, env: surroundings.env })
   const atExit = () => {
-    instances.abandon()
+    void instances.abandon()
     surroundings.abandon()
   }
   process.once('exit', atExit)
+  let load: Load | undefined
   try {
     if ((await instances.start(3)) === null)
       throw new Error(`no start: ${[...instances.failedStarts.keys()].join('; ')}`)
     const token = (await readFile(join(surroundings.folder, 'http.token'), 'utf8')).trim()
     const { sshCommand } = surroundings
-    const load = createLoad({ seed, callers, token, sshCommand, port: () => instances.current()?.port ?? null })
+    load = createLoad({ seed, callers, token, sshCommand, port: () => instances.current()?.port ?? null })
     const faults = await blow(options, { surroundings, instances, load })
     const endings = await calm(instances, load, calmSeconds * 1_000)
     const findings = await check({ surroundings, instances, load, faults, endings })
     return tell({ seed, seconds, broken }, { instances, load, faults, findings })
   } finally {
-    instances.abandon()
+    await load?.finish(0)
+    await instances.abandon()
     process.removeListener('exit', atExit)
   }
 }

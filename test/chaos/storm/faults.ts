@@ -2,7 +2,8 @@ import { execFileSync } from 'node:child_process'
 import { rm, statfs, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { fillDisk } from '../../helpers/disk.ts'
+import { systemCode } from '../../../src/core/errors.ts'
+import { fillDisk, fillerOf } from '../../helpers/disk.ts'
 import type { TcpProxy } from '../../helpers/tcp-proxy.ts'
 import { UNDER_WAY_MS } from './check.ts'
 import { monotonicMs } from './far-side.ts'
@@ -153,7 +154,7 @@ export function createFaults(parts: FaultParts, schedule: Schedule, signal: Abor
 
   async function fill(ms: number): Promise<void> {
     full = true
-    const filler = await fillDisk(parts.folder, 0)
+    const filler = await fillWhole(parts.folder)
     note('disk full')
     await delay(ms)
     await rm(filler, { force: true })
@@ -181,6 +182,14 @@ export function createFaults(parts: FaultParts, schedule: Schedule, signal: Abor
       await Promise.all(LANE_NAMES.map((name) => runLane(schedule[name], untilMs)))
     },
   }
+}
+
+/** To the last byte, also when somebody else writes there meanwhile. */
+async function fillWhole(folder: string): Promise<string> {
+  return fillDisk(folder, 0).catch((error: unknown) => {
+    if (systemCode(error) !== 'ENOSPC') throw error
+    return fillerOf(folder)
+  })
 }
 
 /** A long storm writes more than fits: the disk grows by what is in the journal, so that there are 8 MB for the rest. */

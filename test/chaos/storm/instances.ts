@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { removeFaketimeRest } from '../../helpers/faketime.ts'
@@ -42,8 +43,8 @@ export interface Instances {
   readonly failedStarts: ReadonlyMap<string, number>
   /** What no process should do: it ended by itself. */
   readonly surprises: readonly string[]
-  /** From now on nothing is started; what runs is killed at once, without waiting. */
-  abandon(): void
+  /** From now on nothing is started; what runs is killed at once. Resolves when it is gone. */
+  abandon(): Promise<void>
 }
 
 export function createInstances(options: {
@@ -136,9 +137,11 @@ export function createInstances(options: {
     },
     failedStarts,
     surprises,
-    abandon() {
+    async abandon() {
       abandoned = true
+      const gone = [...alive].map((child) => once(child, 'close'))
       for (const child of alive) child.kill('SIGKILL')
+      await Promise.all(gone)
     },
   }
 }
