@@ -48,8 +48,10 @@ export interface Level {
   readonly bucket: TokenBucket | null
   readonly turnover: Turnover
   readonly wake: Timed
-  /** Calls that wait for a place in the queue, under the rule `wait`. */
+  /** Calls that wait for a place in the queue of this level, under the rule `wait`. */
   outside: OutsideQueue | null
+  /** Calls that need this level and wait for a place, in its queue or in that of another level. */
+  awaited: number
   /** Queued runs of low priority in the order in which they came, some gone already; kept under `shed_low` only. */
   lows: AdmissionPlace[]
   /** Where the lanes of this level wait; owned by the queue. */
@@ -83,6 +85,7 @@ export function createLevel(name: LevelName, limits: AdmissionLimits, fire: (lev
     turnover: new Turnover(),
     wake: { due: 0, timerIndex: -1, fire: () => fire(level) },
     outside: null,
+    awaited: 0,
     lows: [],
     sources: [],
     gate: null,

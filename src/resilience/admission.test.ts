@@ -328,6 +328,27 @@ suite('admission: what it tells', () => {
     })
   })
 
+  test('RES-01: a principal or target is not forgotten while a call of it waits for a place in a queue', async () => {
+    for (const kind of ['principal', 'target'] as const) {
+      const { admission, enter } = fresh({
+        process: { max_concurrent: 3, queue_size: 1, full: 'wait' },
+        [kind]: { max_concurrent: 1 },
+      })
+      const one = (name: string) => enter({ principal: 'p', target: 't', [kind]: name })
+      const running = ['a', 'b', 'c'].map(one)
+      const others = [one('d')]
+      const [gone, waiting] = [one('alice'), one('alice')]
+      assert.deepEqual([gone?.state, waiting?.state], ['outside', 'outside'])
+      gone?.leave('went away')
+      for (const place of running) place.release()
+      assert.equal(waiting?.state, 'granted')
+      const second = one('alice')
+      assert.equal(second.state, 'queued', kind)
+      for (const place of [...others, waiting, second]) place?.release()
+      empty(admission)
+    }
+  })
+
   test('targets and principals that nothing is left of are forgotten', async () => {
     const { clock, enter, admission } = fresh({ process: { max_concurrent: 1 }, target: { rate_per_second: 1 } })
     const places = Array.from({ length: 50 }, (_, index) => enter({ target: `web${index}`, principal: `p${index}` }))

@@ -150,7 +150,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
   /** Forgets a level that nothing is left of, once its bucket is full again. */
   function settleRest(level: Level): void {
     arm(level, now())
-    if (level.running > 0 || level.queued > 0 || (level.outside?.size ?? 0) > 0) return
+    if (level.running > 0 || level.queued > 0 || level.awaited > 0) return
     if (level.kind !== 'target' && level.kind !== 'principal') return
     const fullAt = level.bucket?.fullAt() ?? 0
     if (fullAt > now()) timers.set(level.wake, fullAt)
@@ -164,7 +164,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
     for (const level of of) {
       while (level.outside !== null && level.outside.size > 0 && level.queued < level.limits.queue_size) {
         const place = level.outside.peek() as AdmissionPlace
-        level.outside.remove(place)
+        leaveOutside(place)
         tryAgain(place)
       }
     }
@@ -178,6 +178,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
     else {
       told('rejected', full)
       end(place, fullError(full, now()))
+      for (const level of place.levels) settleRest(level)
     }
   }
 
@@ -196,12 +197,21 @@ export function createAdmission(options: AdmissionOptions): Admission {
     level.outside ??= orderedPlaces()
     level.outside.add(place)
     place.outsideOf = level
+    // None of them may be forgotten and made anew meanwhile: there would be two, each with all of the slots.
+    for (const each of place.levels) each.awaited += 1
+  }
+
+  function leaveOutside(place: AdmissionPlace): void {
+    if (place.outsideOf === null) return
+    place.outsideOf.outside?.remove(place)
+    place.outsideOf = null
+    for (const each of place.levels) each.awaited -= 1
   }
 
   function end(place: AdmissionPlace, reason: unknown): void {
     timers.remove(place)
     if (place.state === 'queued') queue.remove(place)
-    else place.outsideOf?.outside?.remove(place)
+    else leaveOutside(place)
     place.decide('ended', now(), reason)
   }
 
@@ -283,7 +293,10 @@ export function createAdmission(options: AdmissionOptions): Admission {
     if (victims instanceof Map) {
       shed(victims)
       enqueue(place)
-      for (const victim of victims.keys()) letIn(victim.levels)
+      for (const victim of victims.keys()) {
+        letIn(victim.levels)
+        for (const level of victim.levels) settleRest(level)
+      }
       return
     }
     const refusing = full.find((level) => !hasRoomOutside(level))

@@ -7,6 +7,8 @@ export interface Deadline {
   readonly signal: AbortSignal
   /** Milliseconds since the epoch. */
   readonly at: number
+  /** The same on the monotonic clock, which is the one that is watched. */
+  readonly due: number
   /** Aborts now; the first reason stays. */
   abort(reason: MhvError): void
   /** Takes the timer away; call it when the run is over. */
@@ -19,9 +21,9 @@ export interface Deadline {
  */
 export class RunDeadline implements Deadline {
   readonly at: number
+  /** How long a run has does not change when the wall clock is set. */
+  readonly due: number
   readonly #clock: Clock
-  /** On the monotonic clock: how long a run has does not change when the wall clock is set. */
-  readonly #due: number
   #controller: AbortController | undefined
   #reason: MhvError | undefined
   #cancelTimer: (() => void) | undefined
@@ -29,7 +31,7 @@ export class RunDeadline implements Deadline {
   constructor(clock: Clock, at: number) {
     this.#clock = clock
     this.at = at
-    this.#due = clock.monotonic() + (at - clock.now())
+    this.due = clock.monotonic() + (at - clock.now())
   }
 
   get signal(): AbortSignal {
@@ -46,7 +48,7 @@ export class RunDeadline implements Deadline {
   }
 
   arm(): void {
-    const left = this.#due - this.#clock.monotonic()
+    const left = this.due - this.#clock.monotonic()
     const passed = () => this.abort(mhvError('MHV_RUN_TIMEOUT', 'the deadline of the run has passed'))
     // Not with a timer of no time: whoever arms it wants to know at once whether there is any left.
     if (left <= 0) passed()

@@ -185,6 +185,7 @@ function endedRun(record: RunRecord): LiveRun {
   return {
     run_id: record.run_id,
     done: Promise.resolve(record),
+    dueAt: () => Number.POSITIVE_INFINITY,
     record: () => record,
     ensureJournaled: async () => undefined,
     abort: () => undefined,

@@ -75,7 +75,7 @@ export const breakerForce = {
   output: z.object({ breaker: breakerSchema, changed: z.boolean() }),
   argument: 'on',
   errors: ['MHV_WORKER_UNKNOWN', 'MHV_TARGET_UNKNOWN', 'MHV_TARGET_UNSUPPORTED', 'MHV_INSTANCE_FENCED'],
-  example: { on: 'web1', worker: 'ssh', state: 'open', reason: 'maintenance' },
+  example: { on: 'web-1', worker: 'ssh', state: 'open', reason: 'maintenance' },
   about: ({ worker, on }: z.output<typeof forceInput>) => ({ worker, target: on }),
   async run(parts: ControlParts, { on, worker, state, reason }: z.output<typeof forceInput>, principal: Principal) {
     const breakers = breakersOf(parts)

@@ -43,6 +43,8 @@ export interface ControlCall<I extends z.ZodObject = z.ZodObject, O extends z.Zo
   readonly name: string
   /** Words of the command line: the noun is plural there. */
   readonly cli: readonly [noun: string, verb: string]
+  /** One word beside those, for what is asked for in a hurry; the same command. */
+  readonly shortcut?: string
   readonly title: string
   readonly summary: string
   readonly effect: Effect
@@ -305,6 +307,7 @@ const EXPLAINED_EVENTS = 10_000
 const runExplain = control({
   name: 'run_explain',
   cli: ['runs', 'explain'],
+  shortcut: 'explain',
   title: 'Explain a run',
   summary: 'Tells which rule, limit, breaker or budget allowed, delayed, denied or retried a run, with times.',
   effect: 'read',

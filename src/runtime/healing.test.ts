@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { createRuntimeFixture, type FixtureOptions, type Script } from '../../test/helpers/runtime-parts.ts'
+import type { OperationContext } from '../core/context.ts'
 import { mhvError } from '../core/errors.ts'
 import type { OperationSpec } from '../core/operation.ts'
 import type { AnyWorker } from '../core/worker.ts'
@@ -109,7 +110,7 @@ suite('RES-02 runs of a process that is gone', () => {
       }),
     })
     const givingUp = new AbortController().signal
-    const healing = createHealing(fixture.parts, (run) => resumeRun(fixture.parts, run, givingUp))
+    const healing = createHealing(fixture.parts, (run) => resumeRun(fixture.parts, run, { givingUp }))
     const run_id = runs[0]?.run_id ?? ''
     const first = await healing.pass()
     assert.deepEqual([first.resumed, first.ended.length], [[run_id], 2])
@@ -129,6 +130,31 @@ suite('RES-02 runs of a process that is gone', () => {
     assert.deepEqual(log[2]?.data, { attempt: 2, was_fence: 1, fence: 2 })
   })
 
+  test('RES-03: what the process before may have done stays unknown, whatever keeps it from being taken up again', async () => {
+    const ways: Record<string, (fixture: Awaited<ReturnType<typeof left>>['fixture']) => void | Promise<unknown>> = {
+      'it does not get through': () => undefined,
+      'the breaker is open': ({ parts }) => parts.breakers.force('probe', 'one', 'open'),
+      'it is cancelled before it acts': ({ parts }) => {
+        for (const run of parts.live.all()) run.abort(mhvError('MHV_RUN_CANCELLED', 'told to'))
+      },
+    }
+    for (const [name, prepare] of Object.entries(ways)) {
+      const worker = resumable(() => {
+        throw mhvError('MHV_SSH_CONNECT_REFUSED', 'refused')
+      })
+      const { clock, store, fixture, runs } = await left({ worker })
+      if (name.includes('breaker')) await prepare(fixture)
+      const healing = createHealing(fixture.parts, (run) => resumeRun(fixture.parts, run, { givingUp: new AbortController().signal }))
+      const pass = healing.pass()
+      while (fixture.parts.live.all().length === 0) await Promise.resolve()
+      if (!name.includes('breaker')) await prepare(fixture)
+      assert.equal((await pass).resumed.length, 1, name)
+      await clock.advance(60_000)
+      const end = (await store.getRun(runs[0]?.run_id ?? ''))?.end
+      assert.deepEqual([end === null, end?.effect_certainty], [false, 'unknown'], `${name}: ${end?.error_code}`)
+    }
+  })
+
   test('are ended and not taken up again without permission, without their target, or after their deadline', async () => {
     const worker = resumable(() => assert.fail('it acted'))
     const policy = 'version: 1\nname: none\nrules: []\n'
@@ -143,7 +169,7 @@ suite('RES-02 runs of a process that is gone', () => {
       }
       const parts = 'gone' in next ? { ...fixture.parts, environment } : fixture.parts
       // The killed process itself would end them at their deadline; it does not run any longer.
-      const healing = createHealing(parts, (run) => resumeRun(parts, run, new AbortController().signal))
+      const healing = createHealing(parts, (run) => resumeRun(parts, run, { givingUp: new AbortController().signal }))
       const { resumed } = await healing.pass()
       assert.deepEqual(resumed, [])
       assert.notEqual((await store.getRun(runs[0]?.run_id ?? ''))?.end, null, JSON.stringify(next))
@@ -218,6 +244,60 @@ suite('RES-02 runs of this process', () => {
     assert.deepEqual(await fixture.store.getRun(result.run_id), before)
     assert.deepEqual(fixture.parts.live.all(), [])
     assert.equal(fixture.parts.admission.counts().running, 0)
+  })
+
+  test('that take back what they did are given the time for that, and no more', async () => {
+    for (const [hangs, code] of [
+      [false, 'MHV_RUN_TIMEOUT'],
+      [true, 'MHV_RUN_STUCK'],
+    ] as const) {
+      const gate = Promise.withResolvers<unknown>()
+      let connects = 0
+      let ended = false
+      const fixture = createRuntimeFixture({
+        script: forever,
+        runs: { abort_grace_seconds: 5 },
+        worker: (probe) => ({
+          ...probe,
+          recovery: { codes: { MHV_RUN_TIMEOUT: { strategy: 'rollback', max_attempts: 1 } }, categories: {} },
+          operations: probe.operations.map(
+            (spec): OperationSpec => ({
+              ...spec,
+              async compensate(context: OperationContext) {
+                // It does not listen.
+                await context.clock.sleep(25_000)
+                ended = true
+              },
+            }),
+          ),
+        }),
+        change: (parts) => ({
+          ...parts,
+          lease: {
+            ...parts.lease,
+            async confirm() {
+              connects += 1
+              if (hangs && connects === 2) await gate.promise
+            },
+          },
+        }),
+      })
+      const healing = createHealing(fixture.parts, never)
+      const call = fixture.call('probe.script', {}, { timeout: 30 })
+      await fixture.clock.advance(10)
+      assert.deepEqual((await healing.pass()).stuck, [])
+      await fixture.clock.advance(50_000)
+      assert.deepEqual((await healing.pass()).stuck, [])
+      await fixture.clock.advance(30_000)
+      assert.equal((await healing.pass()).stuck.length, hangs ? 1 : 0)
+      const { run_id } = await fixture.run(call)
+      const run = await fixture.store.getRun(run_id)
+      assert.deepEqual([run?.end?.error_code, ended], [code, !hangs])
+      assert.equal(fixture.parts.admission.counts().running, 0)
+      gate.resolve(undefined)
+      await fixture.clock.advance(60_000)
+      assert.equal(ended, !hangs, 'what was given up does not act later')
+    }
   })
 
   test('are looked after every heal_seconds until that is stopped', async () => {

@@ -1,6 +1,5 @@
 import { mhvError, toMhvError } from '../core/errors.ts'
 import type { RunRecord } from '../store/store.ts'
-import type { LiveRun } from './live-runs.ts'
 import { endCutOff } from './reconcile.ts'
 import type { RuntimeParts } from './runtime.ts'
 
@@ -45,7 +44,6 @@ export function createHealing(parts: RuntimeParts, resume: Resume): Healing {
   const { store, clock, log, live } = parts
   /** Runs of this fence that were in no hands at the last pass. */
   let orphans: ReadonlySet<string> = new Set()
-  const dueAt = new WeakMap<LiveRun, number>()
   let cancelNext: (() => void) | undefined
   let stopped = false
 
@@ -76,9 +74,7 @@ export function createHealing(parts: RuntimeParts, resume: Resume): Healing {
     const now = clock.monotonic()
     const graceMs = parts.environment.runs.abort_grace_seconds * 1000 + STUCK_MS
     return live.all().flatMap((run) => {
-      const due = dueAt.get(run) ?? now + Math.max(0, run.record().deadline - clock.now()) + graceMs
-      dueAt.set(run, due)
-      if (now < due || !run.giveUp(mhvError('MHV_RUN_STUCK', 'the run did not end after its deadline'))) return []
+      if (now < run.dueAt() + graceMs || !run.giveUp(mhvError('MHV_RUN_STUCK', 'the run did not end after its deadline'))) return []
       log.error('a run did not end after its deadline and is given up', { run_id: run.run_id })
       return [run.run_id]
     })

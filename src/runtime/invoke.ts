@@ -81,7 +81,8 @@ export function createInvoker(parts: RuntimeParts): Invoker {
         throw redactError(parts.redactor, error)
       }
     },
-    resume: async (run) => (closing ? null : resumeRun(parts, run, givingUp.signal)),
+    resume: async (run) =>
+      closing ? null : resumeRun(parts, run, { givingUp: givingUp.signal, closing: () => closing }),
     async close(withinMs, drainMs = 0) {
       closing = true
       await allEnd(parts, drainMs)

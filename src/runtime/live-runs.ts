@@ -16,6 +16,8 @@ export interface LiveRun {
   readonly run_id: string
   /** Fulfilled when its end is in the journal. Never rejects. */
   readonly done: Promise<RunRecord>
+  /** When it has to have ended, in milliseconds of the monotonic clock; later while it takes back what it did. */
+  dueAt(): number
   /** The run as it stands. */
   record(): RunRecord
   /** Writes a run that is otherwise journaled once, so that its handle can be given out. */

@@ -14,9 +14,13 @@ import type { ResolvedCall } from './steps/resolve.ts'
  * of its `run`. It is authorised again and takes a slot like any other.
  *
  * @returns false where that cannot be: the operation declares no `resume`, its deadline has passed, or the target or
- *   the permission are gone; null where there is no room now, or another process was faster
+ *   the permission are gone; null where there is no room now, another process was faster, or this one is closing
  */
-export async function resumeRun(parts: RuntimeParts, run: RunRecord, givingUp: AbortSignal): Promise<boolean | null> {
+export async function resumeRun(
+  parts: RuntimeParts,
+  run: RunRecord,
+  { givingUp, closing = () => false }: { readonly givingUp: AbortSignal; readonly closing?: () => boolean },
+): Promise<boolean | null> {
   const call = await resumableCall(parts, run)
   if (call === null) return false
   const attempts = await attemptsOf(parts, run)
@@ -33,13 +37,15 @@ export async function resumeRun(parts: RuntimeParts, run: RunRecord, givingUp: A
     const data = { attempt: attempts + 1, was_fence: fence, fence: parts.store.fence }
     const events = [{ type: 'resumed', at: parts.clock.now(), data }] as const
     const adopted = await parts.store.adoptRun({ run_id, from_fence: fence, events })
-    if (adopted === null) {
+    // Whoever closes would not find it any more; the next process does.
+    if (adopted === null || closing()) {
       place.release()
       return null
     }
     const letterOf = (facts: RunFacts, end: RunEnd) => deadLetterOf(parts, facts, end)
     const journal = adoptedRunJournal(parts, adopted, letterOf)
-    const created = createRun(parts, { call, place, journal, givingUp })
+    // The process that is gone may have done anything.
+    const created = createRun(parts, { call, place, journal, givingUp, certaintyBefore: 'unknown' })
     // Nobody waits for it here: that its callers are gone does not end it.
     created.live.join({ surface: run.surface, principal: call.principal })
     created.go(attempts)

@@ -1,14 +1,21 @@
 import type { Progress } from '../core/context.ts'
 import { type MhvError, mhvError, toMhvError } from '../core/errors.ts'
-import { isFinal } from '../core/result.ts'
+import { certaintyOf, type EffectCertainty, isFinal } from '../core/result.ts'
 import type { AdmissionPlace, PlaceListener } from '../resilience/admission.ts'
-import { RunDeadline } from '../resilience/deadline.ts'
+import { type Deadline, RunDeadline } from '../resilience/deadline.ts'
 import type { RunEnd, RunRecord } from '../store/store.ts'
 import type { LiveRun, Waiting } from './live-runs.ts'
 import type { RunJournal } from './run-journal.ts'
 import { createRunOutput, type RunOutput } from './run-output.ts'
 import type { RuntimeParts } from './runtime.ts'
-import { type AttemptOutcome, attemptRun, breakerOf, endedWhileWaiting, heldBackEvent } from './steps/attempt.ts'
+import {
+  type AttemptOutcome,
+  attemptRun,
+  breakerOf,
+  endedWhileWaiting,
+  heldBackEvent,
+  together,
+} from './steps/attempt.ts'
 import { endOf } from './steps/finish.ts'
 import { recoverRun } from './steps/recover.ts'
 import type { ResolvedCall } from './steps/resolve.ts'
@@ -30,6 +37,8 @@ interface RunToCreate {
   readonly journal: RunJournal
   /** Aborted when the process will not try any longer to journal ends. */
   readonly givingUp: AbortSignal
+  /** What is known of the effect of attempts before; absent: `none`. */
+  readonly certaintyBefore?: EffectCertainty
 }
 
 /** One run from its slot to its journaled end. It holds the slot until then. */
@@ -56,17 +65,19 @@ class Run implements LiveRun, CreatedRun, PlaceListener {
   readonly #deadline: RunDeadline
   readonly #createdAs: string
   readonly #calledAt: number
+  readonly #certaintyBefore: EffectCertainty
   #attemptsBefore = 0
   /** Whether it is known how it ended; from then on it is only written down. */
   #decided = false
   #over = false
+  #recovery: Deadline | undefined
   #interested = 0
   #output: RunOutput | undefined
   #done: PromiseWithResolvers<RunRecord> | undefined
   #endListeners: Set<EndListener> | undefined
   #progressListeners: Set<ProgressListener> | undefined
 
-  constructor(parts: RuntimeParts, { call, place, journal, givingUp }: RunToCreate) {
+  constructor(parts: RuntimeParts, { call, place, journal, givingUp, certaintyBefore }: RunToCreate) {
     const { run_id, accepted_at, deadline } = journal.record()
     this.#parts = parts
     this.#call = call
@@ -76,6 +87,7 @@ class Run implements LiveRun, CreatedRun, PlaceListener {
     this.#deadline = new RunDeadline(parts.clock, deadline)
     this.#createdAs = run_id
     this.#calledAt = accepted_at
+    this.#certaintyBefore = certaintyBefore ?? 'none'
   }
 
   get live(): LiveRun {
@@ -92,6 +104,10 @@ class Run implements LiveRun, CreatedRun, PlaceListener {
     return this.#done.promise
   }
 
+  dueAt(): number {
+    return this.#recovery?.due ?? this.#deadline.due
+  }
+
   record(): RunRecord {
     return this.#journal.record()
   }
@@ -101,6 +117,8 @@ class Run implements LiveRun, CreatedRun, PlaceListener {
   }
 
   abort(reason: MhvError): void {
+    // Whoever has taken the run over does not want anything of it to go on here.
+    if (reason.code === 'MHV_RUN_INTERRUPTED') this.#recovery?.abort(reason)
     if (this.#deadline.aborted || this.#decided) return
     const data = { error_code: reason.code, reason: this.#parts.redactor.text(reason.message) }
     this.#journal.note({ type: 'cancel_requested', at: this.#parts.clock.now(), data })
@@ -112,6 +130,7 @@ class Run implements LiveRun, CreatedRun, PlaceListener {
     if (this.#decided) return false
     const acted = this.record().status === 'running'
     this.abort(reason)
+    this.#recovery?.abort(reason)
     const error = acted ? reason : mhvError('MHV_RUN_QUEUE_TIMEOUT', 'the run got no slot long after its deadline')
     this.#follow(Promise.resolve({ attempts: this.#attemptsBefore + (acted ? 1 : 0), error }))
     return true
@@ -225,6 +244,10 @@ class Run implements LiveRun, CreatedRun, PlaceListener {
       progress: (step: Progress) => this.#progress(step),
       note: (event: Parameters<RunJournal['note']>[0]) => this.#journal.note(event),
       attemptsBefore,
+      certaintyBefore: this.#certaintyBefore,
+      recovering: (deadline: Deadline | undefined) => {
+        this.#recovery = deadline
+      },
     }
     return recoverRun(this.#parts, run, await attemptRun(this.#parts, run))
   }
@@ -286,10 +309,17 @@ class Run implements LiveRun, CreatedRun, PlaceListener {
   }
 
   async #toEnd(outcome: AttemptOutcome): Promise<RunRecord> {
-    const end = endOf(this.#parts, this.#call, outcome, this.#deadline.signal)
+    const end = endOf(this.#parts, this.#call, this.#withBefore(outcome), this.#deadline.signal)
     this.#decided = true
     this.#journal.note(finishedEvent(end))
     return this.#journal.finish(end, async () => this.#output?.flush(), this.#givingUp)
+  }
+
+  /** An end without an attempt says nothing about what the attempts before have done. */
+  #withBefore(outcome: AttemptOutcome): AttemptOutcome {
+    const { error, certainty } = outcome
+    if (error === undefined || certainty !== undefined) return outcome
+    return { ...outcome, certainty: together(this.#certaintyBefore, certaintyOf(error.code)) }
   }
 
   #finish(record: RunRecord): void {

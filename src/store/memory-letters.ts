@@ -45,25 +45,53 @@ type Unpromised<T> = {
 
 /** `forgotten` is told of each run whose letter goes. */
 export function createMemoryLetters(forgotten: (run_id: string) => void): MemoryLetters {
-  const letters = new Map<string, DeadLetter>()
+  /** In the order of their ids: a Map keeps that in which they were put. */
+  let letters = new Map<string, DeadLetter>()
+  /** Ids, by the run. */
+  const byRun = new Map<string, string>()
+  let newest = ''
+  let total = 0
   let dropped = 0
   let rejected = 0
 
-  const sorted = () => [...letters.values()].sort((a, b) => byBytes(a.id, b.id))
-  const ofRun = (run_id: string) => [...letters.values()].find((letter) => letter.run_id === run_id)
-  const bytesOf = () => sorted().reduce((total, { bytes }) => total + bytes, 0)
+  const sorted = () => [...letters.values()]
+  const ofRun = (run_id: string) => letters.get(byRun.get(run_id) ?? '')
 
-  function remove({ id, run_id }: DeadLetter): void {
+  function put(letter: DeadLetter): void {
+    const { id, run_id, bytes } = letter
+    const before = letters.get(id)
+    total += bytes - (before?.bytes ?? 0)
+    letters.set(id, letter)
+    byRun.set(run_id, id)
+    if (before !== undefined) return
+    // Ids rise with the time, so that one which comes late is rare.
+    if (byBytes(id, newest) > 0) newest = id
+    else letters = new Map([...letters].sort(([a], [b]) => byBytes(a, b)))
+  }
+
+  function remove({ id, run_id, bytes }: DeadLetter): void {
     letters.delete(id)
+    byRun.delete(run_id)
+    total -= bytes
     forgotten(run_id)
+  }
+
+  /** The one that gives way first; the first of its state by id. */
+  function victimOf(): DeadLetter | undefined {
+    const firsts = new Map<string, DeadLetter>()
+    for (const letter of letters.values()) {
+      if (!firsts.has(letter.state)) firsts.set(letter.state, letter)
+      if (firsts.has(DROP_ORDER[0])) break
+    }
+    return DROP_ORDER.map((state) => firsts.get(state)).find((letter) => letter !== undefined)
   }
 
   function makeRoom(bytes: number, { limits }: NewDeadLetter): boolean {
     const { max_count, max_bytes, overflow } = limits
     if (bytes > max_bytes || max_count < 1) return false
-    while (letters.size >= max_count || bytesOf() + bytes > max_bytes) {
+    while (letters.size >= max_count || total + bytes > max_bytes) {
       if (overflow === 'reject') return false
-      const victim = DROP_ORDER.map((state) => sorted().find((letter) => letter.state === state)).find(Boolean)
+      const victim = victimOf()
       if (victim === undefined) return false
       remove(victim)
       dropped += 1
@@ -85,7 +113,7 @@ export function createMemoryLetters(forgotten: (run_id: string) => void): Memory
     const facts = { run_id, worker, operation, target, principal, effect, policy, max_replays, next_at, bytes }
     const last = { id: encodeText(given.id), replays: 0, last_run_id: null, created_at: finished_at, ...before }
     const now = { error_code, error, effect_certainty, state: 'open', updated_at: finished_at } as const
-    letters.set(last.id, { ...last, ...facts, ...now })
+    put({ ...last, ...facts, ...now })
     return last.id
   }
 
@@ -97,7 +125,7 @@ export function createMemoryLetters(forgotten: (run_id: string) => void): Memory
     if (letter === undefined || !from.includes(letter.state)) return null
     if (expect_replays !== undefined && expect_replays !== letter.replays) return null
     const changed: DeadLetter = { ...letter, ...fields, state: to, updated_at }
-    letters.set(letter.id, changed)
+    put(changed)
     return changed
   }
 
@@ -133,7 +161,7 @@ export function createMemoryLetters(forgotten: (run_id: string) => void): Memory
       if (state === 'open') oldest_at = Math.min(oldest_at ?? created_at, created_at)
     }
     const states = counts as DeadLetterStats['by_state']
-    return { by_state: states, by_worker, count: letters.size, bytes: bytesOf(), dropped, rejected, oldest_at }
+    return { by_state: states, by_worker, count: letters.size, bytes: total, dropped, rejected, oldest_at }
   }
 
   return {
@@ -143,7 +171,7 @@ export function createMemoryLetters(forgotten: (run_id: string) => void): Memory
     setAside(run_id, at) {
       const letter = ofRun(run_id)
       if (letter?.state !== 'open' && letter?.state !== 'poison') return
-      letters.set(letter.id, { ...letter, state: 'archived', next_at: null, updated_at: at ?? letter.updated_at })
+      put({ ...letter, state: 'archived', next_at: null, updated_at: at ?? letter.updated_at })
     },
     getDeadLetter: (id) => letters.get(encodeText(id)) ?? null,
     listDeadLetters: list,

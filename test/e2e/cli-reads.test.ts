@@ -76,6 +76,31 @@ describe('runs show, wait, output, cancel', () => {
     assert.match(stdout, /^output\n {2}out$/m)
   })
 
+  test('show leads from a run that failed to its dead letter, and from a replay to the run', async () => {
+    const failed = await run(['runs', 'show', ids[1] ?? ''])
+    const [, letter = ''] = /^dead letter +(\S+) \(mahavishnu dlq show \1\)$/m.exec(failed.stdout) ?? []
+    assert.match((await run(['dlq', 'show', letter])).stdout, new RegExp(`^run: +${ids[1]}$`, 'm'))
+    const replay = JSON.parse((await run(['dlq', 'replay', letter, '--json'])).stdout).run.run_id
+    const { stdout } = await run(['runs', 'show', replay])
+    assert.match(stdout, new RegExp(`^replay of +${ids[1]}$`, 'm'))
+    assert.doesNotMatch((await run(['runs', 'show', ids[0] ?? ''])).stdout, /^(dead letter|replay of|recovered) /m)
+    // What comes after counts on the runs of the beginning.
+    ids.push(replay)
+  })
+
+  test('explain tells what had a say, as a command of its own too', async () => {
+    const long = await run(['runs', 'explain', ids[1] ?? ''])
+    assert.equal(long.code, 0)
+    assert.match(long.stdout, new RegExp(`^${ids[1]}: failed \\(MHV_SSH_AUTH_FAILED\\), 1 attempt; nothing delayed it\n`))
+    assert.match(long.stdout, /^took .*, in the queue 0(\.\d+)? m?s, between attempts 0(\.\d+)? m?s$/m)
+    assert.match(long.stdout, / {2}policy {4}allowed for user:\d+ by the rule "all"$/m)
+    assert.deepEqual(await run(['explain', ids[1] ?? '']), long)
+    const missing = await run(['explain', '01K5E2W9QZ3V7M4T8N6R1XJYHB'])
+    assert.equal(missing.code, EXIT.input)
+    assert.match(missing.stderr, /^error MHV_RUN_UNKNOWN: /)
+    assert.match((await run(['explain', '--help'])).stdout, /The same as `mahavishnu runs explain`/)
+  })
+
   test('wait exits as the run did', async () => {
     assert.equal((await run(['runs', 'wait', ids[0] ?? ''])).code, 0)
     assert.equal((await run(['runs', 'wait', ids[1] ?? ''])).code, EXIT.permission)
@@ -157,6 +182,20 @@ describe('workers, config and doctor', () => {
     assert.equal(code, 0)
     assert.match(stdout, /^probe: 0 running, 0 queued/)
     assert.match(stdout, /^one \(probe\): healthy: one is there$/m)
+    assert.match(stdout, /^admission\n {2}LEVEL +RUNNING +QUEUED +FULL +REFUSED +SHED +EXPIRED\n {2}process +0 +0 +0\/\d+ /m)
+    for (const level of ['worker', 'target', 'principal']) assert.match(stdout, new RegExp(`^  ${level} +0 +0 `, 'm'))
+  })
+
+  test('breakers: list says what holds calls back, force what it did, health which ones are held', async () => {
+    assert.equal((await run(['breakers', 'list', '--on', 'two'])).stdout, 'no circuit breaker holds anything back\n')
+    const hold = ['breakers', 'force', 'two', '--worker', 'probe', '--state', 'open']
+    const held = /^WORKER +TARGET +STATE +HELD +FAILURES +TRIED AGAIN\nprobe +two +open +by an operator +\d+ +-\n$/
+    assert.match((await run(hold)).stdout, held)
+    assert.match((await run(hold)).stdout, /\nit was like this before\n$/)
+    assert.match((await run(['breakers', 'list', '--on', 'two'])).stdout, held)
+    assert.match((await run(['workers', 'health', 'probe'])).stdout, /^ {2}breaker of two: open, held by an operator$/m)
+    const { stdout } = await run(['breakers', 'force', 'two', '--worker', 'probe', '--state', 'auto'])
+    assert.match(stdout, /^probe +two +closed +no +/m)
   })
 
   test('config explain, show, schema and validate', async () => {

@@ -54,6 +54,11 @@ export async function attemptRun(parts: RuntimeParts, run: RunToAttempt): Promis
   const limits = parts.environment.retryLimits(worker.name)
   const budget = parts.retry.budgetOf(worker.name, run.call.target?.name ?? null, limits.budget)
   let certainty: EffectCertainty = 'none'
+  const failed = (attempts: number, error: MhvError): AttemptOutcome => ({
+    attempts,
+    error,
+    certainty: together(run.certaintyBefore, certainty),
+  })
   for (let attempt = 1; ; attempt++) {
     const attempts = run.attemptsBefore + attempt
     const tried = await tryOnce(parts, run, breaker, attempts)
@@ -64,16 +69,16 @@ export async function attemptRun(parts: RuntimeParts, run: RunToAttempt): Promis
     const { error } = tried
     certainty = together(certainty, tried.certainty)
     // What the breaker turned away was no attempt.
-    if (!tried.attempted) return { attempts: attempts - 1, error, certainty }
+    if (!tried.attempted) return failed(attempts - 1, error)
     // The time is up, or it was cancelled: the run ends for that reason, and no other.
-    if (run.deadline.signal.aborted) return { attempts, error, certainty }
+    if (run.deadline.signal.aborted) return failed(attempts, error)
     const waitMs = beforeNext(parts, run, { error, certainty, attempt, attempts, budget })
-    if (waitMs === null) return { attempts, error, certainty }
+    if (waitMs === null) return failed(attempts, error)
     try {
       await parts.clock.sleep(waitMs, run.deadline.signal)
     } catch {
       // The time is up or the run was cancelled while nothing acted: the failure of the attempt is the better answer.
-      return { attempts, error, certainty }
+      return failed(attempts, error)
     }
   }
 }
@@ -114,7 +119,8 @@ function beforeNext(parts: RuntimeParts, run: RunToAttempt, failed: FailedTry): 
   })
   if (denial !== null) return deny(denial)
   const backoff = parts.environment.retryLimits(worker.name)
-  const waitMs = retryWait(error, attempt, { backoff, leftMs: run.deadline.at - at, random: parts.retry.random })
+  const leftMs = run.deadline.due - parts.clock.monotonic()
+  const waitMs = retryWait(error, attempt, { backoff, leftMs, random: parts.retry.random })
   if (waitMs === null) return deny('deadline')
   // Last: what is not tried again for another reason must not take from the budget.
   if (!budget.take(isTimeout(error))) return deny('budget')

@@ -1,6 +1,7 @@
 import type { OperationContext, Progress } from '../../core/context.ts'
 import { MhvError, mhvError, toMhvError } from '../../core/errors.ts'
 import type { NewRunEvent } from '../../core/events.ts'
+import type { EffectCertainty } from '../../core/result.ts'
 import type { WorkerConnection } from '../../core/worker.ts'
 import type { Deadline } from '../../resilience/deadline.ts'
 import type { RunOutput } from '../run-output.ts'
@@ -17,6 +18,10 @@ export interface RunToAttempt {
   readonly note: (event: NewRunEvent) => void
   /** Attempts of this run before it was opened again under its key. */
   readonly attemptsBefore: number
+  /** What is known of the effect of those attempts. */
+  readonly certaintyBefore: EffectCertainty
+  /** Told the deadline of what the run does beyond its own, and undefined when that is over. */
+  readonly recovering: (deadline: Deadline | undefined) => void
 }
 
 /** The worker's connection, or the end of the wait for it: a worker that does not start holds no run for ever. */
@@ -30,6 +35,8 @@ export async function connectionFor(parts: RuntimeParts, run: RunToAttempt): Pro
     const { connection } = await Promise.race([aborted.promise, parts.instances.get(run.call.operation.worker)])
     // The last look before it acts: making a connection may have taken long, and so may the pause before a retry.
     await parts.lease.confirm()
+    // The journal may have taken long to answer, too: what was given up meanwhile does not act.
+    if (signal.aborted) return await aborted.promise
     return connection
   } finally {
     signal.removeEventListener('abort', onAbort)

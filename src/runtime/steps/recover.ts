@@ -85,6 +85,7 @@ async function compensate(parts: RuntimeParts, run: RunToAttempt, failed: Failed
   const seconds = Math.min(run.call.timeoutSeconds, MAX_COMPENSATION_SECONDS)
   const deadline = createDeadline(parts.clock, parts.clock.now() + seconds * 1000)
   const own: RunToAttempt = { ...run, deadline }
+  run.recovering(deadline)
   let called = false
   try {
     const connection = await connectionFor(parts, own)
@@ -101,6 +102,7 @@ async function compensate(parts: RuntimeParts, run: RunToAttempt, failed: Failed
     tell(parts, run, 'compensated', { ok: false, reason: 'failed', ...facts })
     return { ...failed, certainty }
   } finally {
+    run.recovering(undefined)
     deadline.clear()
   }
 }

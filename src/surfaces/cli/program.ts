@@ -46,7 +46,8 @@ export function buildProgram(parts: ProgramParts): Command {
     const [noun] = control.cli
     const group = groups.get(noun) ?? addGroup(program, noun, NOUNS[noun] ?? noun)
     groups.set(noun, group)
-    addControl(group, control, parts)
+    addControl(group, control, parts, control.cli)
+    if (control.shortcut !== undefined) addControl(program, control, parts, [control.shortcut])
   }
   addOwnCommands(program, groups.get('runs') ?? addGroup(program, 'runs', NOUNS.runs), parts)
   return program
@@ -123,8 +124,18 @@ function inCommandLineTerms(field: Field, hints: { readonly rest?: string; reado
   return other === undefined ? field : { ...field, required: false, description: `${field.description}, ${other}` }
 }
 
-function addControl(group: Command, control: ControlCall, { rest, found }: ProgramParts): void {
-  const command = group.command(control.cli[1]).summary(control.summary).description(control.summary)
+/** `words` are those after the program's name, the last of which is the name of the command in its group. */
+function addControl(
+  group: Command,
+  control: ControlCall,
+  { rest, found }: ProgramParts,
+  words: readonly string[],
+): void {
+  const same = words === control.cli ? '' : `\nThe same as \`${PROGRAM} ${control.cli.join(' ')}\`.`
+  const command = group
+    .command(words.at(-1) ?? '')
+    .summary(control.summary)
+    .description(control.summary + same)
   const fields = fieldsOf(controlSchemas(control).input)
   const argument = fields.find(({ name }) => name === control.argument)
   if (argument !== undefined) {
@@ -141,7 +152,7 @@ function addControl(group: Command, control: ControlCall, { rest, found }: Progr
     if (source !== undefined) completes(option, source)
   }
   addConfirmation(command, control.effect)
-  addExamples(addGlobals(command), () => [controlExampleLine(control)])
+  addExamples(addGlobals(command), () => [controlExampleLine(control, words)])
   command.action((...args: unknown[]) => {
     refuseRest(command, rest)
     const given = argument === undefined || args[0] === undefined ? {} : { [argument.name]: args[0] }

@@ -7,8 +7,8 @@ import type { Invocation } from './commands.ts'
 import { confirm } from './confirm.ts'
 import { endingOf } from './failure.ts'
 import { type Session, withInstance } from './session.ts'
-import { explanationOfRunText, healthText, runsText, runText, runWithEventsText, workersText } from './show.ts'
-import { breakersText } from './show-breakers.ts'
+import { explanationOfRunText, runsText, runText, runWithEventsText } from './show.ts'
+import { breakersText, forcedBreakerText } from './show-breakers.ts'
 import {
   deadLetterStatsText,
   deadLettersText,
@@ -16,6 +16,7 @@ import {
   replayText,
   shownDeadLetterText,
 } from './show-dead-letters.ts'
+import { healthText, workersText } from './show-workers.ts'
 
 type Call = Extract<Invocation, { kind: 'control' }>
 type Answer = Record<string, unknown>
@@ -68,9 +69,9 @@ function answerText(name: string, answer: Answer, width: number | null): string 
     case 'breaker_list':
       return breakersText(answer, width, systemClock.now())
     case 'breaker_force':
-      return breakersText({ breakers: [answer.breaker] }, width, systemClock.now())
+      return forcedBreakerText(answer, width, systemClock.now())
     case 'worker_health':
-      return healthText(answer)
+      return healthText(answer, width)
     case 'dlq_list':
       return deadLettersText(answer, width)
     case 'dlq_show':
