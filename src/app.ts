@@ -3,7 +3,7 @@ import { mkdir, statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { admissionOf } from './app/admission-limits.ts'
 import { createNotifications, type Notifications } from './app/notifications.ts'
-import { type InstanceSetting, instanceFolder, readSetting } from './app/setting.ts'
+import { hasNoJournal, type InstanceSetting, instanceFolder, readSetting } from './app/setting.ts'
 import { settingsFor } from './config/layers.ts'
 import { createSecretResolver } from './config/secrets.ts'
 import { type Clock, systemClock } from './core/clock.ts'
@@ -214,9 +214,9 @@ async function openReader(composition: Composition, options: InstanceOptions): P
 }
 
 /** Where nothing was run yet there is nothing to read; a folder that is not there at all is refused by the store. */
-async function openToRead({ openStore, clock }: Composition, { folder, journalFile }: InstanceSetting): Promise<Store> {
-  if (existsSync(folder) && !existsSync(journalFile)) return createMemoryStore(clock)
-  return openStore({ path: journalFile, readOnly: true })
+async function openToRead({ openStore, clock }: Composition, setting: InstanceSetting): Promise<Store> {
+  if (existsSync(setting.folder) && (await hasNoJournal(setting))) return createMemoryStore(clock)
+  return openStore({ path: setting.journalFile, readOnly: true })
 }
 
 /** Looks whether a run could be taken now. */

@@ -6,7 +6,7 @@ import { holderText, instanceHeld } from '../store/lock.ts'
 import type { InstancePlace } from '../surfaces/cli/commands.ts'
 import type { Doctor, Finding } from '../surfaces/cli/doctor.ts'
 import { exists } from './config-calls.ts'
-import { type InstanceSetting, instanceFolder, readSetting } from './setting.ts'
+import { hasNoJournal, type InstanceSetting, instanceFolder, readSetting } from './setting.ts'
 
 /** Looks at an instance for `mahavishnu doctor`: folder, settings, inventory, policy, lock, journal, disk, crypto. */
 export function createDoctor(composition: Composition): Doctor {
@@ -97,10 +97,10 @@ async function lockFinding(folder: string): Promise<Finding> {
   return { check: 'lock', level: 'ok', message: held === undefined ? 'free' : `held by ${holderText(held.holder)}` }
 }
 
-async function journalFinding(composition: Composition, { journalFile }: InstanceSetting): Promise<Finding> {
-  if (!(await exists(journalFile))) return { check: 'journal', level: 'ok', message: 'none yet' }
+async function journalFinding(composition: Composition, setting: InstanceSetting): Promise<Finding> {
+  if (await hasNoJournal(setting)) return { check: 'journal', level: 'ok', message: 'none yet' }
   try {
-    const store = await composition.openStore({ path: journalFile, readOnly: true })
+    const store = await composition.openStore({ path: setting.journalFile, readOnly: true })
     const { runs, bytes, format } = await store.facts().finally(store.close)
     return { check: 'journal', level: 'ok', message: `${runs} runs, ${bytes} bytes, format ${format}` }
   } catch (error) {

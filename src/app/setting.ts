@@ -1,8 +1,10 @@
+import { lstat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { type Inventory, loadInventory } from '../config/inventory.ts'
 import { type LoadedSettings, loadSettings } from '../config/layers.ts'
 import { resolveInFolder } from '../config/read-file.ts'
+import { systemCode } from '../core/errors.ts'
 import type { Registry } from '../core/registry.ts'
 import type { InstanceOptions } from '../runtime/instance.ts'
 
@@ -39,4 +41,15 @@ export async function readSetting(parts: SettingParts, options: InstanceOptions)
     policyFile: resolveInFolder(folder, policy.file),
     journalFile: resolveInFolder(folder, journal.file),
   }
+}
+
+/**
+ * Whether nothing was run there yet. A journal that may not be looked at, or is a link to a disk that is not there, is
+ * one all the same: opening it says what is wrong.
+ */
+export function hasNoJournal({ journalFile }: Pick<InstanceSetting, 'journalFile'>): Promise<boolean> {
+  return lstat(journalFile).then(
+    () => false,
+    (error: unknown) => systemCode(error) === 'ENOENT',
+  )
 }

@@ -137,6 +137,19 @@ for (const [kind, make] of [
       assert.equal((await answer).status, 'cancelled')
     })
 
+    test('an abort cancels a large call that has not arrived yet', async () => {
+      const instance = await make()
+      const controller = new AbortController()
+      const input = { pieces: ['x'.repeat(900_000)], wait_ms: 3_000 }
+      const answer = call(instance, 'probe.emit', input, { signal: controller.signal })
+      controller.abort()
+      const ended = await answer.then(
+        ({ status }) => status,
+        ({ code }) => code,
+      )
+      assert.ok(['cancelled', 'MHV_RUN_CANCELLED_QUEUED'].includes(ended), ended)
+    })
+
     test('a caller who goes away from a run that goes on is told in it', async () => {
       const instance = await make()
       const left = new AbortController()

@@ -159,6 +159,8 @@ describe('CLI-02: every example does what it says', { skip: sshdMissing() }, () 
       const operation = registry.operations.find(({ id }) => id.replace('.', ' ') === words.slice(1).join(' '))
       test(line, { skip: shell === undefined ? false : shellMissing(shell), timeout: 60_000 }, async () => {
         const ran = await type(line)
+        // The other examples need the target.
+        if (line.includes('breakers force')) await type(line.replace('--state open', '--state auto'))
         assert.doesNotMatch(ran.stderr, /MHV_(CLI|INPUT|INTERNAL|CONFIG|TARGET)/)
         if (operation === undefined) return assert.equal(ran.code, 0, ran.stderr)
         const run = await latest('')

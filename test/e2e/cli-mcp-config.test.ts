@@ -74,6 +74,20 @@ describe('mcp config, for a client that starts the program', () => {
     }
   })
 
+  test('refuses what the client would take for a variable of its own', async () => {
+    for (const client of ['claude', 'cursor', 'vscode']) {
+      for (const more of [
+        ['--folder', '/srv/${HOME}/instance'],
+        ['--set', 'log.level=${env:LEVEL}'],
+      ]) {
+        const { code, stdout, stderr } = await config(client, ...more)
+        assert.deepEqual([code, stdout], [EXIT.input, ''], client)
+        assert.match(stderr, /MHV_CLI_USAGE: .*\$\{/)
+      }
+    }
+    assert.equal((await config('codex', '--folder', '/srv/${HOME}/instance')).code, 0)
+  })
+
   test('what is printed starts a server that answers', { timeout: 60_000 }, async () => {
     const { stdout } = await runProgram(['mcp', 'config', '--client', 'claude', '--folder', folder.path])
     const { mahavishnu } = JSON.parse(stdout).mcpServers

@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict'
+import { symlink } from 'node:fs/promises'
+import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { createDoctor } from '../../src/app/doctor.ts'
 import { EXIT } from '../../src/core/error-table.ts'
 import type { Instance } from '../../src/runtime/instance.ts'
 import type { CliApp } from '../../src/surfaces/cli/commands.ts'
-import { type RunOptions, runHere, surfaceApp, surfaceFolder } from '../helpers/mcp-cli-fixture.ts'
+import { runWithEventsText } from '../../src/surfaces/cli/show.ts'
+import { type RunOptions, runHere, surfaceApp, surfaceComposition, surfaceFolder } from '../helpers/mcp-cli-fixture.ts'
 
 let folder: Awaited<ReturnType<typeof surfaceFolder>>
 const app = surfaceApp()
@@ -101,6 +105,12 @@ describe('runs show, wait, output, cancel', () => {
     assert.match((await run(['explain', '--help'])).stdout, /The same as `mahavishnu runs explain`/)
   })
 
+  test('show tells how to go on where there are more events than one page has', async () => {
+    const answer = JSON.parse((await run(['runs', 'show', ids[2] ?? '', '--json'])).stdout)
+    assert.doesNotMatch(runWithEventsText(answer), /more events/)
+    assert.match(runWithEventsText({ ...answer, next_event: 1000 }), /^ {2}more events: --since-event 1000$/m)
+  })
+
   test('wait exits as the run did', async () => {
     assert.equal((await run(['runs', 'wait', ids[0] ?? ''])).code, 0)
     assert.equal((await run(['runs', 'wait', ids[1] ?? ''])).code, EXIT.permission)
@@ -123,6 +133,36 @@ describe('runs show, wait, output, cancel', () => {
     const { code, stderr } = await run(['runs', 'show', '01K5E2W9QZ3V7M4T8N6R1XJYHB'])
     assert.equal(code, EXIT.input)
     assert.match(stderr, /^error MHV_RUN_UNKNOWN: /)
+  })
+})
+
+describe('a journal that is not there', () => {
+  const place = async (file: string) => {
+    const made = await surfaceFolder(`journal:\n  file: ${file}\n`)
+    places.push(made)
+    return made.path
+  }
+  const places: (typeof folder)[] = []
+  after(() => Promise.all(places.map(({ remove }) => remove())))
+  const doctorOf = async (path: string) =>
+    (await createDoctor(surfaceComposition())({ folder: path })).find(({ check }) => check === 'journal')
+
+  test('is an empty one where nothing was run yet', async () => {
+    const path = await place('journal/journal.db')
+    const { code, stdout } = await runHere(['runs', 'list', '--folder', path], { app })
+    assert.deepEqual([code, stdout], [0, 'no runs\n'])
+    assert.deepEqual(await doctorOf(path), { check: 'journal', level: 'ok', message: 'none yet' })
+  })
+
+  test('is an error where it cannot be looked at, or is a link to nothing: that it has no runs is not known', async () => {
+    const linked = await place('link.db')
+    await symlink(join(linked, 'gone', 'journal.db'), join(linked, 'link.db'))
+    for (const path of [linked, await place('settings/policy.yaml/journal.db')]) {
+      const { code, stdout, stderr } = await runHere(['runs', 'list', '--folder', path], { app })
+      assert.deepEqual([code, stdout], [EXIT.configuration, ''], stderr)
+      assert.match(stderr, /^error MHV_INSTANCE_INVALID: .*\.db/)
+      assert.equal((await doctorOf(path))?.level, 'fail')
+    }
   })
 })
 

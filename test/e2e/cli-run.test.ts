@@ -204,6 +204,7 @@ describe('Ctrl-C', () => {
 describe('a command line that is not understood', () => {
   const cases: readonly (readonly [readonly string[], RegExp])[] = [
     [['runs', 'lst'], /unknown command 'lst'; did you mean "list"\?\nfix: See `mahavishnu runs --help`\./],
+    [['runs', 'list', '--folder', ''], /'--folder <FOLDER>' argument '' is invalid\. It is empty\./],
     [['rnus', 'list'], /unknown command 'rnus'; did you mean "runs"\?\nfix: See `mahavishnu --help`\./],
     [
       ['probe', 'touch', 'one', '--valeu', 'x'],

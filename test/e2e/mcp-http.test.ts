@@ -99,6 +99,14 @@ for (const [era, mode] of Object.entries({ ...ERAS, 'the newest of both': 'auto'
       assert.ok(JSON.stringify(messages).includes(run_id))
     })
 
+    test('a prompt has the command as it was given, with its line breaks', async () => {
+      const command = 'echo one # and\nuptime'
+      const asked = await client.getPrompt({ name: 'run_command_safely', arguments: { target: 'one', command } })
+      const [message] = asked.messages as { content: { text: string } }[]
+      const [first = ''] = message?.content.text.split('\n') ?? []
+      assert.ok(first.endsWith(`: ${JSON.stringify(command)}`), first)
+    })
+
     test('is told what is wrong, in our words', async () => {
       const { answer, text } = await callOf(client, 'probe_touch', { target: 'onee' })
       assert.equal(answer.isError, true)

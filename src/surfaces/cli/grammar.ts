@@ -58,9 +58,12 @@ export function addGroup(program: Command, noun: string, summary: string, descri
 /** They stand on every command, so that they may be written before and after it. */
 export function addGlobals(command: Command): Command {
   const options = [
-    completes(new Option('--folder <FOLDER>', 'instance folder (default: MAHAVISHNU_HOME, else the XDG data folder)'), {
-      kind: 'folders',
-    }),
+    completes(
+      new Option('--folder <FOLDER>', 'instance folder (default: MAHAVISHNU_HOME, else the XDG data folder)').argParser(
+        readFolder,
+      ),
+      { kind: 'folders' },
+    ),
     completes(
       new Option('--set <KEY=VALUE>', 'a setting, over all files and variables (may be repeated)').argParser<unknown>(
         (text, before) => ({ ...(before as Record<string, string> | undefined), ...readPair(text) }),
@@ -72,6 +75,12 @@ export function addGlobals(command: Command): Command {
   ]
   for (const option of options) command.addOption(option.helpGroup(GROUPS.global))
   return command.addHelpOption(new Option('-h, --help', 'print help').helpGroup(GROUPS.global))
+}
+
+/** A variable that is not set makes an empty word, which would be the folder that one happens to be in. */
+function readFolder(text: string): string {
+  if (text === '') throw new InvalidArgumentError('It is empty.')
+  return text
 }
 
 export function globalsOf(command: Command): GlobalOptions {

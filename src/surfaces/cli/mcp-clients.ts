@@ -15,6 +15,8 @@ interface ClientForm {
   /** Where it belongs, as the client's manual calls it. */
   readonly file: string
   render(place: McpServerPlace): string
+  /** Whether it puts the value of a variable in the place of `${…}` in what it starts. None has a way to say `${`. */
+  readonly expands: boolean
   /** How it comes by the token over HTTP. */
   readonly token: 'variable' | 'asks'
 }
@@ -25,9 +27,10 @@ const json = (value: unknown) => JSON.stringify(value, null, 2)
 const bearer = (reference: string) => ({ Authorization: `Bearer ${reference}` })
 
 const FORMS: Readonly<Record<McpClient, ClientForm>> = {
-  // https://code.claude.com/docs/en/mcp: `${VAR}` is expanded in `url` and `headers`.
+  // https://code.claude.com/docs/en/mcp: `${VAR}` is expanded in `command`, `args`, `url`, `headers`.
   claude: {
     file: '.mcp.json in the project',
+    expands: true,
     token: 'variable',
     render: (place) =>
       json({
@@ -39,9 +42,10 @@ const FORMS: Readonly<Record<McpClient, ClientForm>> = {
         },
       }),
   },
-  // https://cursor.com/docs/context/mcp: `${env:VAR}` is expanded in `url` and `headers`.
+  // https://cursor.com/docs/context/mcp: `${env:VAR}` is expanded in `command`, `args`, `url`, `headers`.
   cursor: {
     file: '.cursor/mcp.json in the project, or ~/.cursor/mcp.json',
+    expands: true,
     token: 'variable',
     render: (place) =>
       json({
@@ -56,6 +60,7 @@ const FORMS: Readonly<Record<McpClient, ClientForm>> = {
   // https://code.visualstudio.com/docs/copilot/reference/mcp-configuration: an input is asked for once, and kept safe.
   vscode: {
     file: '.vscode/mcp.json in the workspace',
+    expands: true,
     token: 'asks',
     render: (place) =>
       json(
@@ -72,6 +77,7 @@ const FORMS: Readonly<Record<McpClient, ClientForm>> = {
   // https://developers.openai.com/codex/mcp
   codex: {
     file: '~/.codex/config.toml',
+    expands: false,
     token: 'variable',
     render: (place) =>
       [

@@ -1,6 +1,7 @@
 import { EXIT } from '../../core/error-table.ts'
 import { mhvError } from '../../core/errors.ts'
 import { RESULT_FORMAT } from '../../core/result.ts'
+import { quoted } from '../../core/suggest.ts'
 import { PROFILES } from '../mcp/profiles.ts'
 import { plainLine } from '../plain-text.ts'
 import type { Invocation } from './commands.ts'
@@ -13,8 +14,9 @@ type Call = Extract<Invocation, { kind: 'mcp-config' }>
 /** Prints the snippet for a client, and what else there is to do as notes. Nothing is changed. */
 export async function runMcpConfig(session: Session, call: Call): Promise<number> {
   const { globals, out } = session
-  const { file, token, render } = formOf(call.client)
+  const { file, token, expands, render } = formOf(call.client)
   const place = call.http ? await httpPlace(session, call) : await programPlace(session, call)
+  if (expands && 'command' in place) refuseVariables(call.client, [place.command, ...place.args])
   const text = render(place)
   const notes = [`for ${file}`, ...(call.http ? await tokenNotes(session, token) : [])]
   if (globals.json) {
@@ -35,6 +37,15 @@ async function programPlace({ app, globals, program }: Session, { profile, readO
   const shown = profile === PROFILES[0] ? [] : ['--profile', profile]
   const args = [...before, 'mcp', '--folder', folder, ...set, ...shown, ...(readOnly ? ['--read-only'] : [])]
   return { command, args }
+}
+
+/** What stands there would be another folder, or the value of somebody's variable. */
+function refuseVariables(client: string, words: readonly string[]): void {
+  const found = words.find((word) => word.includes('${'))
+  if (found === undefined) return
+  throw mhvError('MHV_CLI_USAGE', `${client} would take "\${" in ${quoted(found)} for the beginning of a variable`, {
+    remedy: 'Use a folder and settings without "${", or --http.',
+  })
 }
 
 async function httpPlace({ app, globals }: Session, { profile, readOnly }: Call): Promise<McpServerPlace> {

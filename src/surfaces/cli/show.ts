@@ -87,6 +87,13 @@ interface RunEventShown {
   readonly data: Readonly<Record<string, unknown>>
 }
 
+interface RunShown {
+  readonly run: WorkerResult
+  readonly input: unknown
+  readonly events: readonly RunEventShown[]
+  readonly next_event: number | null
+}
+
 /** `at` in ISO 8601 or in milliseconds since the epoch. */
 export function eventText({ at, type, data }: Omit<RunEventShown, 'at'> & { readonly at: string | number }): string {
   const facts = Object.entries(data).map(
@@ -96,14 +103,16 @@ export function eventText({ at, type, data }: Omit<RunEventShown, 'at'> & { read
 }
 
 export function runWithEventsText(answer: Record<string, unknown>): string {
-  const { run, input, events } = answer as { run: WorkerResult; input: unknown; events: readonly RunEventShown[] }
+  const { run, input, events, next_event } = answer as unknown as RunShown
   const lines = events.map((event) => `  ${eventText(event)}`)
+  const more = next_event === null ? [] : [`  more events: --since-event ${next_event}`]
   const output = run.output === null || run.output === '' ? [] : ['output', indented(run.output)]
   return [
     runText(run),
     `${'input'.padEnd(NAMES)} ${plainLine(JSON.stringify(input))}`,
     'events',
     ...lines,
+    ...more,
     ...output,
   ].join('\n')
 }

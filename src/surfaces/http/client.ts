@@ -68,7 +68,7 @@ function remoteInstance(parts: RemoteParts, ask: AskSocket, facts: InstanceFacts
     folder,
     log,
     principal,
-    invoke: (request) => invokeRemote(ask, newId(clock), request),
+    invoke: (request) => invokeRemote(ask, clock, request),
     async control({ name, input, signal }) {
       const path = `${LOCAL_PATHS.control}/${encodeURIComponent(name)}`
       return (await readJson(await ask({ method: 'POST', path, body: { input }, signal }))) as Record<string, unknown>
@@ -91,21 +91,30 @@ function remoteInstance(parts: RemoteParts, ask: AskSocket, facts: InstanceFacts
   }
 }
 
+/** Pause before the end of a call that is not known over there is told again, in milliseconds. */
+const TELL_AGAIN_MS = 20
+
 /**
  * The call as the running instance makes it. Progress comes in the answer. An abort is told to it by the id of the
  * call, so that the answer still comes and says how the run ended.
  */
-async function invokeRemote(ask: AskSocket, id: string, request: InvokeRequest): Promise<WorkerResult> {
+async function invokeRemote(ask: AskSocket, clock: Clock, request: InvokeRequest): Promise<WorkerResult> {
   const { operation, input, envelope, surface, signal, left, onProgress } = request
+  const id = newId(clock)
   if (signal?.aborted) throw mhvError('MHV_RUN_CANCELLED_QUEUED', 'the caller went away before the run began')
-  const tell = (path: string) => {
-    ask({ method: 'DELETE', path }).then(
-      (answer) => answer.resume(),
-      () => undefined,
-    )
+  let over = false
+  // It goes over a connection of its own, so it may be there before a large call is: then it is told again.
+  const tell = async (path: string) => {
+    while (!over) {
+      const answer = await ask({ method: 'DELETE', path })
+      answer.resume()
+      if (answer.statusCode !== 404) return
+      await clock.sleep(TELL_AGAIN_MS)
+    }
   }
-  const cancel = () => tell(`${LOCAL_PATHS.calls}/${id}`)
-  const leave = () => tell(`${LOCAL_PATHS.calls}/${id}/caller`)
+  // Where it cannot be told, the call itself fails too, and says so.
+  const cancel = () => void tell(`${LOCAL_PATHS.calls}/${id}`).catch(() => undefined)
+  const leave = () => void tell(`${LOCAL_PATHS.calls}/${id}/caller`).catch(() => undefined)
   signal?.addEventListener('abort', cancel, { once: true })
   left?.addEventListener('abort', leave, { once: true })
   try {
@@ -124,6 +133,7 @@ async function invokeRemote(ask: AskSocket, id: string, request: InvokeRequest):
   } catch (error) {
     throw cutOff(error, 'MHV_RUN_INTERRUPTED')
   } finally {
+    over = true
     signal?.removeEventListener('abort', cancel)
     left?.removeEventListener('abort', leave)
   }

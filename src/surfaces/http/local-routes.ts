@@ -15,6 +15,9 @@ export const LOCAL_PATHS = {
   calls: '/local/calls',
 } as const
 
+/** A call that is still on its way, or over: its caller knows which, and asks again while it waits for the answer. */
+const NOT_HERE_YET = 404
+
 /** What a client needs to know to stand for the instance. */
 export interface InstanceFacts {
   readonly protocol: number
@@ -59,12 +62,14 @@ export function addLocalRoutes(app: FastifyInstance, { instance, version, calls 
   })
   app.delete(`${LOCAL_PATHS.calls}/:id`, async (request, reply) => {
     const { id } = request.params as { readonly id: string }
-    calls.get(id)?.stop.abort(mhvError('MHV_RUN_CANCELLED', 'the caller cancelled or went away'))
-    return reply.code(204).send()
+    const call = calls.get(id)
+    call?.stop.abort(mhvError('MHV_RUN_CANCELLED', 'the caller cancelled or went away'))
+    return reply.code(call === undefined ? NOT_HERE_YET : 204).send()
   })
   app.delete(`${LOCAL_PATHS.calls}/:id/caller`, async (request, reply) => {
     const { id } = request.params as { readonly id: string }
-    calls.get(id)?.left.abort()
-    return reply.code(204).send()
+    const call = calls.get(id)
+    call?.left.abort()
+    return reply.code(call === undefined ? NOT_HERE_YET : 204).send()
   })
 }

@@ -19,6 +19,15 @@ export function mcpRoute(
 ): (app: FastifyInstance) => Promise<void> {
   let loading: Promise<McpHttp> | undefined
 
+  function loaded(): Promise<McpHttp> {
+    loading ??= load().catch((error: unknown) => {
+      // The next request tries again.
+      loading = undefined
+      throw error
+    })
+    return loading
+  }
+
   async function load(): Promise<McpHttp> {
     const { mcpHttpHandler } = await import('../mcp/http.ts')
     const { mcp_profile: profile, mcp_read_only: readOnly } = settings
@@ -38,20 +47,34 @@ export function mcpRoute(
           const { principal } = callerOf(request)
           // With the first call, which loads still more than the handler itself.
           const first = loading === undefined
-          if (first) holdYoungGeneration()
+          const free = first ? heldYoungGeneration() : undefined
           try {
-            loading ??= load()
-            const mcp = await loading
+            const mcp = await loaded()
             reply.hijack()
             await mcp.handle(request.raw, reply.raw, { principal })
           } finally {
-            if (first) freeYoungGeneration()
+            free?.()
           }
         },
       })
     })
     app.addHook('onClose', async () => {
-      await (await loading)?.close()
+      const mcp = await loading?.catch(() => undefined)
+      await mcp?.close()
     })
+  }
+}
+
+/** Longest that the first call holds the young generation small, in milliseconds: it may be one that waits for a run. */
+const MOST_HELD_MS = 3_000
+
+/** Holds it until the returned function is called, or that is over. */
+function heldYoungGeneration(): () => void {
+  holdYoungGeneration()
+  const timer = setTimeout(freeYoungGeneration, MOST_HELD_MS)
+  timer.unref()
+  return () => {
+    clearTimeout(timer)
+    freeYoungGeneration()
   }
 }

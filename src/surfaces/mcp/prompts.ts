@@ -3,7 +3,7 @@ import { z } from 'zod'
 import type { CallParts } from './call-tool.ts'
 import { runIds, targetNames } from './choices.ts'
 import type { Exposure } from './exposure.ts'
-import { cleanLine } from './untrusted.ts'
+import { cleanLine, cleanText } from './untrusted.ts'
 
 /** What prompts ask for; choices are completed as the caller that they were made for. */
 export type PromptArguments = ReturnType<typeof promptArguments>
@@ -71,10 +71,10 @@ export function registerPrompts(
     },
     ({ target: name, command: given }) =>
       asked([
-        `Run this command on the target ${quoted(name)}: ${quoted(given)}`,
+        `Run this command on the target ${quoted(name)}: ${JSON.stringify(cleanText(given))}`,
         ...numbered([
           'Say first what it changes and whether that can be undone. If it destroys something, ask before you go on.',
-          ...runOn[style](workerType(exposure, name), cleanLine(given)),
+          ...runOn[style](workerType(exposure, name), cleanText(given)),
         ]),
       ]),
   )
