@@ -105,6 +105,8 @@ async function openInstance(composition: Composition, options: InstanceOptions):
   undo.defer(parts.instances.close)
   undo.defer(parts.notifier.close)
   const invoker = createInvoker(parts)
+  // Runs that were taken up again act already, whatever fails below.
+  undo.defer(() => invoker.close(CLOSE_SECONDS * 1000))
   const healing = composition.createHealing(parts, invoker.resume)
   await healing.pass()
   await store.expireKeys(clock.now())
@@ -179,7 +181,7 @@ async function runningInstance(composition: Composition, options: InstanceOption
   // Most of the time there is none, and then the client need not be loaded.
   if ((await findSocket(folder)) === null) return null
   const { connectInstance } = await import('./surfaces/http/client.ts')
-  const log = createLogger('info', (value) => value)
+  const log = createLogger(options.terse === true ? 'error' : 'info', (value) => value)
   const instance = await connectInstance({ folder, registry, log, principal: localPrincipal() })
   if (instance === null || Object.keys(options.set ?? {}).length === 0) return instance
   await instance.close()
@@ -253,8 +255,11 @@ function instanceOf(registry: Registry, setting: InstanceSetting, control: Contr
 
 function commonParts(composition: Composition, setting: InstanceSetting) {
   const redactor = composition.createRedactor()
-  const { level } = setting.loaded.values.log
-  return { redactor, log: createLogger(level, redactor.deep), environment: environmentOf(composition, setting) }
+  return {
+    redactor,
+    log: createLogger(setting.logLevel, redactor.deep),
+    environment: environmentOf(composition, setting),
+  }
 }
 
 function runtimeParts(

@@ -31,9 +31,11 @@ test('without any layer the declared defaults are the settings', async () => {
   assert.deepEqual(values.runs, {
     wait_seconds: 45,
     abort_grace_seconds: 20,
+    drain_timeout: 25,
     output_head_bytes: 524_288,
     output_tail_bytes: 524_288,
     text_bytes: 65_536,
+    heal_seconds: 30,
     idempotency_days: 7,
   })
   assert.deepEqual(values.journal, { file: 'journal/journal.db', min_free_bytes: 67_108_864 })

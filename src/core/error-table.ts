@@ -159,7 +159,7 @@ const ROWS = {
   MHV_DLQ_STATE: ['validation', 409, EXIT.input, before, false, 'The dead letter is in a state that does not allow this.', 'See its state with `mahavishnu dlq show LETTER`.'],
   MHV_DLQ_ACKNOWLEDGE: ['validation', 409, EXIT.input, before, false, 'The failed run may have acted, and doing it twice is not the same as once.', 'Look at the target; if it is right to do it (again), replay with acknowledge_unknown (`--acknowledge-unknown`).'],
   MHV_NOTIFY_ADDRESS: ['validation', 500, EXIT.configuration, before, false, 'A notification has no destination that it may go to.', 'Correct the destination under notifications.destinations in the settings.'],
-  MHV_NOTIFY_FAILED: ['network', 502, EXIT.network, unknown, true, 'A destination did not take a notification.', 'See the message; the notification is sent again until its attempts are used up.'],
+  MHV_NOTIFY_FAILED: ['network', 502, EXIT.network, unknown, false, 'A destination did not take a notification.', 'See the message; the notification is sent again until its attempts are used up.'],
   // HTTP, before a request reaches the runtime
   MHV_HTTP_TOKEN: ['permission', 401, EXIT.permission, before, false, 'The request has no valid token.', 'Send `Authorization: Bearer TOKEN` with the content of http.token in the instance folder.'],
   MHV_HTTP_ORIGIN: ['permission', 403, EXIT.permission, before, false, 'Pages of this origin may not ask here.', 'Add the origin to http.allowed_origins, if its pages should be allowed.'],

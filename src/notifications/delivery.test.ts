@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, test } from 'node:test'
 import { startWebhookReceiver, WEBHOOK_SECRET, type WebhookReceiver } from '../../test/helpers/webhook-receiver.ts'
-import { systemClock } from '../core/clock.ts'
+import { type Clock, systemClock } from '../core/clock.ts'
 import { createSecret } from '../core/secret.ts'
 import { createMemoryStore } from '../store/memory.ts'
 import { createDelivery } from './delivery.ts'
@@ -36,7 +36,11 @@ function webhook(url: string, more: Partial<Destination> = {}): Destination {
   return { webhook: url, secret: 'env:HOOK', headers: {}, ...COMMON, ...more } as Destination
 }
 
-function createFixture(destinations: Record<string, Destination>, settings: Partial<NotificationSettings> = {}) {
+function createFixture(
+  destinations: Record<string, Destination>,
+  settings: Partial<NotificationSettings> = {},
+  clock: Clock = systemClock,
+) {
   const store = createMemoryStore(systemClock)
   const log: { level: string; message: string; fields: unknown }[] = []
   const counted: string[] = []
@@ -45,7 +49,7 @@ function createFixture(destinations: Record<string, Destination>, settings: Part
     outbox: store,
     settings: { ...SETTINGS, destinations, ...settings },
     secrets: { resolve: async (reference) => createSecret(String(reference), WEBHOOK_SECRET) },
-    clock: systemClock,
+    clock,
     log: { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') },
     redact: (value) => value,
     count: (outcome, destination) => void counted.push(`${outcome} ${destination}`),
@@ -109,6 +113,24 @@ describe('delivery of webhooks', () => {
     )
     assert.deepEqual(numbers(server), [1, 1, 1, 1, 1, 2])
     assert.equal(counted.filter((each) => each === 'failed ops').length, 4)
+  })
+
+  test('RES-09: a wall clock that is set back while a receiver fails holds nothing up', async () => {
+    let jump = 0
+    const clock = { ...systemClock, now: () => systemClock.now() + jump }
+    const server = await receiver()
+    server.answer = (response, index) => void response.writeHead(index < 2 ? 500 : 200).end()
+    const { put, empty } = createFixture({ ops: webhook(server.url) }, {}, clock)
+    jump = 86_400_000
+    const ids = [await put('ops')]
+    await server.until(2, 5_000)
+    jump = 0
+    ids.push(await put('ops'))
+    await empty()
+    assert.deepEqual(
+      server.received.map(({ id }) => id),
+      [ids[0], ids[0], ids[0], ids[1]],
+    )
   })
 
   test('a receiver that is down for a while loses nothing, and holds up nobody else', async () => {

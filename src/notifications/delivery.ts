@@ -45,6 +45,7 @@ export function createDelivery(parts: DeliveryParts): Delivery {
   const underWay = new Map<string, Promise<void>>()
   /** Until when nothing is sent to a destination, by its name in the outbox. */
   const heldUntil = new Map<string, number>()
+  const now = neverBack(clock)
   let cancelTimer = () => {}
   let looking: Promise<void> | undefined
   let again = false
@@ -76,15 +77,15 @@ export function createDelivery(parts: DeliveryParts): Delivery {
   }
 
   async function look(): Promise<void> {
-    const now = clock.now()
-    for (const [name, at] of heldUntil) if (at <= now) heldUntil.delete(name)
-    for (const item of await outbox.dueOutbox(now, MAX_AT_ONCE)) {
+    const at = now()
+    for (const [name, until] of heldUntil) if (until <= at) heldUntil.delete(name)
+    for (const item of await outbox.dueOutbox(at, MAX_AT_ONCE)) {
       if (destinationOf(item.destination) === undefined) continue
       if (underWay.has(item.destination) || heldUntil.has(item.destination)) continue
       underWay.set(item.destination, follow(item))
     }
     if ((await waiting()) === 0) return
-    const soonest = Math.min(...[...heldUntil.values()].map((at) => at - clock.now()), LOOK_AGAIN_MS)
+    const soonest = Math.min(...[...heldUntil.values()].map((until) => until - now()), LOOK_AGAIN_MS)
     lookIn(Math.max(0, soonest))
   }
 
@@ -94,7 +95,7 @@ export function createDelivery(parts: DeliveryParts): Delivery {
     } catch (error) {
       log.error('what became of a notification could not be journaled', { id: item.id, error })
       // It would be sent again at once, and again.
-      heldUntil.set(item.destination, clock.now() + LOOK_AGAIN_MS)
+      heldUntil.set(item.destination, now() + LOOK_AGAIN_MS)
     } finally {
       underWay.delete(item.destination)
       wake()
@@ -133,7 +134,7 @@ export function createDelivery(parts: DeliveryParts): Delivery {
       error: message,
       wait_ms: wait,
     })
-    const next_at = clock.now() + wait
+    const next_at = now() + wait
     await outbox.outboxFailed(item.id, { attempts: item.attempts + 1, next_at, error: message })
     heldUntil.set(item.destination, next_at)
   }
@@ -191,6 +192,15 @@ export function createDelivery(parts: DeliveryParts): Delivery {
       stopping.abort(mhvError('MHV_SHUTTING_DOWN', 'Mahavishnu is stopping'))
       await Promise.all(underWay.values())
     },
+  }
+}
+
+/** The wall clock, which goes on from where it was when it is set back: what waits for a time does not wait longer. */
+function neverBack({ now, monotonic }: Pick<Clock, 'now' | 'monotonic'>): () => number {
+  let ahead = now() - monotonic()
+  return () => {
+    ahead = Math.max(ahead, now() - monotonic())
+    return Math.round(ahead + monotonic())
   }
 }
 

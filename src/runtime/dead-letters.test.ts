@@ -143,6 +143,37 @@ describe('RES-07: replays', () => {
     assert.equal(fixture.acted.length, 2)
   })
 
+  test('what the run has come to since somebody looked at the letter counts', async () => {
+    const again: readonly (readonly [string, () => unknown, string])[] = [
+      ['it acted', FAILS_UNKNOWN, 'MHV_DLQ_ACKNOWLEDGE'],
+      ['it acts', () => fixtureOf.clock.sleep(60_000), 'MHV_DLQ_STATE'],
+    ]
+    let fixtureOf = createFixture()
+    for (const [what, act, code] of again) {
+      const fixture = createFixture()
+      fixtureOf = fixture
+      fixture.script = [FAILS_CLEANLY, act]
+      const call = () => fixture.call('probe.script', {}, { idempotency_key: 'k', wait: 0.1 })
+      await fixture.run(call())
+      const letter = await fixture.onlyLetter()
+      const { getRun } = fixture.store
+      const failed = await getRun(letter.run_id)
+      await fixture.run(call())
+      // As if that had happened right after the look at the run.
+      let looks = 0
+      Object.assign(fixture.store, {
+        getRun: async (run_id: string) => {
+          looks += 1
+          return looks === 1 ? failed : getRun(run_id)
+        },
+      })
+      const request = { letter, principal: BOB, acknowledge_unknown: false, wait: 1 }
+      await assert.rejects(fixture.run(fixture.deadLetters.replay(request)), { code }, what)
+      assert.equal(fixture.acted.length, 2, what)
+      assert.deepEqual((await fixture.onlyLetter()).replays, 0, what)
+    }
+  })
+
   test('what may have acted and is not idempotent needs an acknowledgement', async () => {
     const fixture = createFixture()
     fixture.script = [FAILS_UNKNOWN]

@@ -103,11 +103,23 @@ export function createDeadLetters(parts: RuntimeParts, invoke: Invoke): DeadLett
     mine.set(letter.id, held.promise)
     try {
       const claimed = await claim(letter, from)
+      await stillReplayable(claimed, request)
       const run = await begin(claimed, request, failed)
       return { letter: await follow(claimed, run.status, run.run_id), run }
     } finally {
       if (mine.get(letter.id) === held.promise) mine.delete(letter.id)
       held.resolve()
+    }
+  }
+
+  /** Since the look at it the run may have been called again under its key; from the claim on that only attaches. */
+  async function stillReplayable(claimed: Claim, request: ReplayRequest): Promise<void> {
+    try {
+      const letter = { ...claimed.letter, last_run_id: claimed.before.last_run_id }
+      await refuseUnlessReplayable(parts, { ...request, letter }, ['replaying'])
+    } catch (error) {
+      await giveBack(claimed, null)
+      throw error
     }
   }
 

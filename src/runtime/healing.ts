@@ -30,6 +30,9 @@ export type Resume = (run: RunRecord) => Promise<boolean | null>
 /** How long after its deadline and the grace time a run is given up, in milliseconds. */
 const STUCK_MS = 5_000
 
+/** Runs that are looked after at once: what is written together is one commit, and a start may find thousands. */
+const AT_ONCE = 100
+
 /**
  * Sees to it that every run in the journal reaches an end, whatever became of the process or the code that had it:
  *
@@ -58,13 +61,17 @@ export function createHealing(parts: RuntimeParts, resume: Resume): Healing {
     const ended: RunRecord[] = []
     const resumed: string[] = []
     const seen = new Set<string>()
-    for (const run of await store.unfinishedRuns()) {
-      if (live.get(run.run_id) !== undefined) continue
-      const takenUp = run.fence === store.fence ? false : await resume(run)
+    async function healRun(run: RunRecord): Promise<RunRecord | null> {
+      if (live.get(run.run_id) !== undefined) return null
+      if (run.fence === store.fence) return endOrphan(run, seen)
+      const takenUp = await resume(run)
       if (takenUp === true) resumed.push(run.run_id)
-      if (takenUp !== false) continue
-      const end = run.fence === store.fence ? await endOrphan(run, seen) : await endCutOff(parts, run)
-      if (end !== null) ended.push(end)
+      return takenUp === false ? endCutOff(parts, run) : null
+    }
+    const unfinished = await store.unfinishedRuns()
+    for (let at = 0; at < unfinished.length; at += AT_ONCE) {
+      const ends = await Promise.all(unfinished.slice(at, at + AT_ONCE).map(healRun))
+      ended.push(...ends.filter((end) => end !== null))
     }
     orphans = seen
     return { ended, resumed }

@@ -53,6 +53,8 @@ export interface InstanceOptions {
   readonly folder?: string | undefined
   /** Settings of the command line, by their dotted key. */
   readonly set?: Readonly<Record<string, string>>
+  /** For a command, which tells by itself what went wrong: only errors are logged where no setting says otherwise. */
+  readonly terse?: boolean
   /** What this process does, for whoever finds the folder locked. */
   readonly doing: string
 }

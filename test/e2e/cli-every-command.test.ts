@@ -49,7 +49,17 @@ async function lacks({ words, command }: Action, root: Command): Promise<readonl
 describe('CLI-02: every command', () => {
   test('is found by the walk: operations, control calls, and the program’s own', () => {
     const found = actions.map(({ words }) => words.slice(1).join(' '))
-    const some = ['ssh execute', 'runs cancel', 'runs follow', 'explain', 'config explain', 'mcp', 'mcp config', 'up', 'complete']
+    const some = [
+      'ssh execute',
+      'runs cancel',
+      'runs follow',
+      'explain',
+      'config explain',
+      'mcp',
+      'mcp config',
+      'up',
+      'complete',
+    ]
     assert.deepEqual(
       some.filter((name) => !found.includes(name)),
       [],

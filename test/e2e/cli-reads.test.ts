@@ -95,7 +95,10 @@ describe('runs show, wait, output, cancel', () => {
   test('explain tells what had a say, as a command of its own too', async () => {
     const long = await run(['runs', 'explain', ids[1] ?? ''])
     assert.equal(long.code, 0)
-    assert.match(long.stdout, new RegExp(`^${ids[1]}: failed \\(MHV_SSH_AUTH_FAILED\\), 1 attempt; nothing delayed it\n`))
+    assert.match(
+      long.stdout,
+      new RegExp(`^${ids[1]}: failed \\(MHV_SSH_AUTH_FAILED\\), 1 attempt; nothing delayed it\n`),
+    )
     assert.match(long.stdout, /^took .*, in the queue 0(\.\d+)? m?s, between attempts 0(\.\d+)? m?s$/m)
     assert.match(long.stdout, / {2}policy {4}allowed for user:\d+ by the rule "all"$/m)
     assert.deepEqual(await run(['explain', ids[1] ?? '']), long)
@@ -222,7 +225,10 @@ describe('workers, config and doctor', () => {
     assert.equal(code, 0)
     assert.match(stdout, /^probe: 0 running, 0 queued/)
     assert.match(stdout, /^one \(probe\): healthy: one is there$/m)
-    assert.match(stdout, /^admission\n {2}LEVEL +RUNNING +QUEUED +FULL +REFUSED +SHED +EXPIRED\n {2}process +0 +0 +0\/\d+ /m)
+    assert.match(
+      stdout,
+      /^admission\n {2}LEVEL +RUNNING +QUEUED +FULL +REFUSED +SHED +EXPIRED\n {2}process +0 +0 +0\/\d+ /m,
+    )
     for (const level of ['worker', 'target', 'principal']) assert.match(stdout, new RegExp(`^  ${level} +0 +0 `, 'm'))
   })
 
