@@ -129,6 +129,29 @@ suite('RES-02 runs of a process that is gone', () => {
     assert.deepEqual(log[2]?.data, { attempt: 2, was_fence: 1, fence: 2 })
   })
 
+  test('what the attempt that was cut off may have done stays unknown, although the next one did nothing', async () => {
+    const worker = resumable(async () => {
+      throw mhvError('MHV_EXEC_NOT_FOUND', 'nothing there')
+    })
+    for (const cancelled of [false, true]) {
+      const { clock, store, fixture, runs } = await left({ worker })
+      const { parts } = fixture
+      const run_id = runs[0]?.run_id ?? ''
+      await createHealing(parts, (run) => {
+        const taken = resumeRun(parts, run, new AbortController().signal)
+        // Before it has begun to act.
+        if (cancelled) void taken.then(() => parts.live.get(run_id)?.abort(mhvError('MHV_RUN_CANCELLED', 'no')))
+        return taken
+      }).pass()
+      await clock.advance(200)
+      const end = (await store.getRun(run_id))?.end
+      assert.deepEqual(
+        [end?.error_code, end?.effect_certainty],
+        [cancelled ? 'MHV_RUN_CANCELLED_QUEUED' : 'MHV_EXEC_NOT_FOUND', 'unknown'],
+      )
+    }
+  })
+
   test('are ended and not taken up again without permission, without their target, or after their deadline', async () => {
     const worker = resumable(() => assert.fail('it acted'))
     const policy = 'version: 1\nname: none\nrules: []\n'

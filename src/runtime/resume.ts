@@ -42,7 +42,8 @@ export async function resumeRun(parts: RuntimeParts, run: RunRecord, givingUp: A
     const created = createRun(parts, { call, place, journal, givingUp })
     // Nobody waits for it here: that its callers are gone does not end it.
     created.live.join(undefined)
-    created.go(attempts)
+    // Whatever becomes of it here, the attempt that was cut off may have acted.
+    created.go(attempts, 'unknown')
     return true
   } catch (error) {
     place.release()

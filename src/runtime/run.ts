@@ -1,6 +1,6 @@
 import type { Progress } from '../core/context.ts'
 import { type MhvError, mhvError, toMhvError } from '../core/errors.ts'
-import { isFinal } from '../core/result.ts'
+import { certaintyOf, type EffectCertainty, isFinal } from '../core/result.ts'
 import type { AdmissionPlace, PlaceListener } from '../resilience/admission.ts'
 import { RunDeadline } from '../resilience/deadline.ts'
 import type { RunEnd, RunRecord } from '../store/store.ts'
@@ -8,7 +8,14 @@ import type { LiveRun } from './live-runs.ts'
 import type { RunJournal } from './run-journal.ts'
 import { createRunOutput, type RunOutput } from './run-output.ts'
 import type { RuntimeParts } from './runtime.ts'
-import { type AttemptOutcome, attemptRun, breakerOf, endedWhileWaiting, heldBackEvent } from './steps/attempt.ts'
+import {
+  type AttemptOutcome,
+  attemptRun,
+  breakerOf,
+  endedWhileWaiting,
+  heldBackEvent,
+  together,
+} from './steps/attempt.ts'
 import { endOf } from './steps/finish.ts'
 import { recoverRun } from './steps/recover.ts'
 import type { ResolvedCall } from './steps/resolve.ts'
@@ -16,8 +23,8 @@ import type { ResolvedCall } from './steps/resolve.ts'
 /** A run of which it is not known yet whether the journal takes it. One of the three is called, once. */
 export interface CreatedRun {
   readonly live: LiveRun
-  /** Starts it, once it is journaled. */
-  go(attemptsBefore: number): void
+  /** Starts it, once it is journaled; `certaintyBefore` is what earlier attempts may have done (default: nothing). */
+  go(attemptsBefore: number, certaintyBefore?: EffectCertainty): void
   /** Ends it without having acted: `error` says why. With its end in the journal at once when it is not there yet. */
   refuse(error: MhvError, attemptsBefore: number): void
   /** Takes it back: the journal did not take it, or has another run for it. */
@@ -57,6 +64,7 @@ class Run implements LiveRun, CreatedRun, PlaceListener {
   readonly #createdAs: string
   readonly #calledAt: number
   #attemptsBefore = 0
+  #certaintyBefore: EffectCertainty = 'none'
   /** Whether it is known how it ended; from then on it is only written down. */
   #decided = false
   #over = false
@@ -145,7 +153,8 @@ class Run implements LiveRun, CreatedRun, PlaceListener {
     return () => this.#endListeners?.delete(listener)
   }
 
-  go(attemptsBefore: number): void {
+  go(attemptsBefore: number, certaintyBefore: EffectCertainty = 'none'): void {
+    this.#certaintyBefore = certaintyBefore
     this.#begin(attemptsBefore)
     this.#place.listen(this)
   }
@@ -216,6 +225,7 @@ class Run implements LiveRun, CreatedRun, PlaceListener {
       progress: (step: Progress) => this.#progress(step),
       note: (event: Parameters<RunJournal['note']>[0]) => this.#journal.note(event),
       attemptsBefore,
+      certaintyBefore: this.#certaintyBefore,
     }
     return recoverRun(this.#parts, run, await attemptRun(this.#parts, run))
   }
@@ -277,10 +287,17 @@ class Run implements LiveRun, CreatedRun, PlaceListener {
   }
 
   async #toEnd(outcome: AttemptOutcome): Promise<RunRecord> {
-    const end = endOf(this.#parts, this.#call, outcome, this.#deadline.signal)
+    const end = endOf(this.#parts, this.#call, this.#withBefore(outcome), this.#deadline.signal)
     this.#decided = true
     this.#journal.note(finishedEvent(end))
     return this.#journal.finish(end, async () => this.#output?.flush(), this.#givingUp)
+  }
+
+  /** What earlier attempts may have done counts also where this process did nothing. */
+  #withBefore(outcome: AttemptOutcome): AttemptOutcome {
+    const { error, certainty } = outcome
+    if (error === undefined || certainty !== undefined) return outcome
+    return { ...outcome, certainty: together(this.#certaintyBefore, certaintyOf(error.code)) }
   }
 
   #finish(record: RunRecord): void {

@@ -53,7 +53,7 @@ export async function attemptRun(parts: RuntimeParts, run: RunToAttempt): Promis
   const breaker = breakerOf(parts, run.call)
   const limits = parts.environment.retryLimits(worker.name)
   const budget = parts.retry.budgetOf(worker.name, run.call.target?.name ?? null, limits.budget)
-  let certainty: EffectCertainty = 'none'
+  let certainty = run.certaintyBefore
   for (let attempt = 1; ; attempt++) {
     const attempts = run.attemptsBefore + attempt
     const tried = await tryOnce(parts, run, breaker, attempts)

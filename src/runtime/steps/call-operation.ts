@@ -1,6 +1,7 @@
 import type { OperationContext, Progress } from '../../core/context.ts'
 import { MhvError, mhvError, toMhvError } from '../../core/errors.ts'
 import type { NewRunEvent } from '../../core/events.ts'
+import type { EffectCertainty } from '../../core/result.ts'
 import type { WorkerConnection } from '../../core/worker.ts'
 import type { Deadline } from '../../resilience/deadline.ts'
 import type { RunOutput } from '../run-output.ts'
@@ -17,6 +18,8 @@ export interface RunToAttempt {
   readonly note: (event: NewRunEvent) => void
   /** Attempts of this run before it was opened again under its key. */
   readonly attemptsBefore: number
+  /** What the attempts of a process that is gone may have done; `none` where there were none. */
+  readonly certaintyBefore: EffectCertainty
 }
 
 /** The worker's connection, or the end of the wait for it: a worker that does not start holds no run for ever. */
