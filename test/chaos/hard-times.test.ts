@@ -1,19 +1,16 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
 import { cp, readFile, rm, writeFile } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fillDisk, noSmallDisk, smallDisk } from '../helpers/disk.ts'
+import { faketimeEnv, noFaketime, removeFaketimeRest } from '../helpers/faketime.ts'
 import { answerOf, openTcp } from '../helpers/http-server.ts'
 import { startUpWith, type UpOptions, type UpProcess } from '../helpers/http-up.ts'
 import { probeFolder } from '../helpers/probe-composition.ts'
 import { until } from '../helpers/processes.ts'
-
-const FAKETIME = '/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1'
-const noFaketime = existsSync(FAKETIME) ? false : `there is no libfaketime here (${FAKETIME})`
 
 const cleanups: (() => Promise<void>)[] = []
 afterEach(async () => {
@@ -25,6 +22,7 @@ async function start(options: UpOptions, folder: string, ...args: string[]) {
   cleanups.push(async () => {
     up.child.kill('SIGKILL')
     await up.ended()
+    removeFaketimeRest(up.child.pid ?? 0)
   })
   const token = (await readFile(join(folder, 'http.token'), 'utf8')).trim()
   const port = Number(new URL(up.url).port)
@@ -120,13 +118,7 @@ describe('RES-09: hard times end in clear errors, and then it goes on without a 
     const file = join(folder, 'faketime')
     const jump = (seconds: number) => writeFile(file, `${seconds >= 0 ? '+' : ''}${seconds}\n`)
     await jump(0)
-    const env = {
-      LD_PRELOAD: FAKETIME,
-      FAKETIME_TIMESTAMP_FILE: file,
-      FAKETIME_NO_CACHE: '1',
-      // What a change of the machine's clock leaves alone: the monotonic one.
-      FAKETIME_DONT_FAKE_MONOTONIC: '1',
-    }
+    const env = { ...faketimeEnv(file), FAKETIME_NO_CACHE: '1' }
     const { up, ask, touch, emit, ready } = await start({ env }, folder, '--set', 'admission.max_concurrent=2')
     const began = performance.now()
     const running = [emit({ wait_ms: 1_500 }), emit({ wait_ms: 1_500 }), emit({ wait_ms: 100 })]

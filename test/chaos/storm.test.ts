@@ -5,7 +5,7 @@ import { holds, runStorm, type StormReport } from './storm/driver.ts'
 import { drawSchedule, FAULT_KINDS } from './storm/schedule.ts'
 
 /** `npm run chaos` in a few seconds. The seeds are fixed: what they draw has a kill early on, and then a theft. */
-const SEED = 19
+const SEED = 103
 
 function numbersOf({ lost, duplicated_effects, stuck, invariant_failures }: StormReport) {
   return { lost, duplicated_effects, stuck, invariant_failures }

@@ -37,7 +37,11 @@ export async function startTcpProxy(target: { readonly host?: string; readonly p
   function cutAll(): void {
     left = Number.POSITIVE_INFINITY
     held.length = 0
-    for (const socket of sockets) socket.resetAndDestroy()
+    for (const socket of sockets) {
+      // While a FIN is on its way libuv refuses the reset, and the handle would never be closed.
+      if (socket.writableEnded) socket.destroy()
+      else socket.resetAndDestroy()
+    }
   }
 
   /** The bytes that still get through; with the last of them everything is cut. */

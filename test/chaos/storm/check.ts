@@ -28,6 +28,8 @@ export interface Finding {
 export interface Findings {
   readonly runs: number
   readonly completed: number
+  /** Of those, by operation. */
+  readonly operations: Readonly<Record<string, number>>
   /** Runs that replay a dead letter. */
   readonly replays: number
   readonly acknowledged: number
@@ -77,10 +79,12 @@ export async function checkLedger(parts: CheckParts): Promise<Findings> {
     ],
   }
   const ended = [...runs.values()]
+  const completed = ended.filter(({ status }) => status === 'completed')
   return {
     ...findings,
     runs: runs.size,
-    completed: ended.filter(({ status }) => status === 'completed').length,
+    completed: completed.length,
+    operations: Object.fromEntries(countBy(completed.map(({ operation }) => operation))),
     replays: ended.filter(({ replay_of }) => replay_of !== null).length,
     acknowledged: new Set(parts.load.told.map(({ run_id }) => run_id)).size,
     effects: effects.length,

@@ -41,6 +41,8 @@ export interface StormReport {
   readonly replays: number
   readonly runs: number
   readonly completed: number
+  /** Completed runs by operation. */
+  readonly operations: Readonly<Record<string, number>>
   readonly effects: number
   /** Runs that ended, per second of the storm. */
   readonly throughput: number
@@ -189,7 +191,7 @@ async function check({ surroundings, instances, load, faults, endings }: ToCheck
 }
 
 /** What a start may fail with while the disk is full, or somebody else has the folder. */
-const EXPECTED_START_FAILURES = /^MHV_(JOURNAL_FULL|JOURNAL_UNAVAILABLE|DISK_LOW|INSTANCE_LOCKED|INSTANCE_INVALID)$/
+const EXPECTED_START_FAILURES = /^MHV_(JOURNAL_FULL|JOURNAL_UNAVAILABLE|DISK_LOW|INSTANCE_LOCKED)$/
 
 async function readEvents(store: Store, findings: readonly Finding[]): Promise<ReadonlyMap<string, string>> {
   const ids = new Set(findings.flatMap(({ run_id }) => (run_id === null ? [] : [run_id])))
@@ -215,7 +217,7 @@ interface ToTell {
 function tell(of: Pick<StormReport, 'seed' | 'seconds' | 'broken'>, parts: ToTell): Storm {
   const { instances, load, faults, findings } = parts
   const { calls, broken: broken_calls, refused, cancelled } = load.log
-  const { runs, completed, replays, effects, acknowledged } = findings
+  const { runs, completed, operations, replays, effects, acknowledged } = findings
   const report: StormReport = {
     ...of,
     faults: faults.counts,
@@ -229,6 +231,7 @@ function tell(of: Pick<StormReport, 'seed' | 'seconds' | 'broken'>, parts: ToTel
     replays,
     runs,
     completed,
+    operations,
     effects,
     throughput: Math.round((runs / of.seconds) * 10) / 10,
     acknowledged,

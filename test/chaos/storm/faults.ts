@@ -20,7 +20,7 @@ export interface FaultParts {
   /** Whether the folder is a small disk of its own, which may be filled. */
   readonly ownDisk: boolean
   /** Calls a process that was taken over, as clients do that still have its address. */
-  callStale(life: Life): Promise<void>
+  callStale(life: Life): Promise<readonly string[]>
   /** Why this kind cannot be had here; null where it can. */
   skipped(kind: FaultKind): string | null
 }
@@ -125,7 +125,8 @@ export function createFaults(parts: FaultParts, schedule: Schedule, signal: Abor
     first.takenOverAt = monotonicMs()
     takenOver.push(first)
     await delay(UNDER_WAY_MS + 100)
-    await parts.callStale(first)
+    const answers = await parts.callStale(first)
+    note(`process ${first.number} is called and answers ${answers.join(', ')}`)
     await instances.kill(first)
     note(`process ${first.number} killed`)
   }

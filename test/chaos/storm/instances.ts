@@ -140,7 +140,11 @@ export function createInstances(options: {
     async abandon() {
       abandoned = true
       const gone = [...alive].map((child) => once(child, 'close'))
-      for (const child of alive) child.kill('SIGKILL')
+      for (const child of alive) {
+        child.kill('SIGKILL')
+        // Now: nobody waits for its end where this process is about to end as well.
+        removeFaketimeRest(child.pid as number)
+      }
       await Promise.all(gone)
     },
   }

@@ -93,10 +93,11 @@ export function createLoad(parts: LoadParts) {
     if (entry !== undefined && isFinal(run.status)) entry.final = true
   }
 
-  function refusal({ status, json, text }: Answer, what: string, allowed: RegExp): void {
+  function refusal({ status, json, text }: Answer, what: string, allowed: RegExp): string {
     const code = typeof json?.code === 'string' ? json.code : `status ${status}`
     log.refused.set(code, (log.refused.get(code) ?? 0) + 1)
     if (!allowed.test(code)) log.wrong.push(`${what} was refused with ${code}: ${text.slice(0, 300)}`)
+    return code
   }
 
   function callOf({ operation, input, token, target, timeout, priority, wait }: Intent): Ask {
@@ -206,8 +207,8 @@ export function createLoad(parts: LoadParts) {
       clearTimeout(late)
       return !giveUp.signal.aborted
     },
-    /** A few new calls at a process that another one has taken over from: they have to be refused. */
-    async callStale(port: number, name: string): Promise<void> {
+    /** A few new calls at a process that another one has taken over from; what each got. They have to be refused. */
+    async callStale(port: number, name: string): Promise<readonly string[]> {
       const calls = Array.from({ length: 4 }, async (_, n) => {
         const random = createRandom(n)
         const token = `${parts.seed}-${name}-${n}`
@@ -219,10 +220,12 @@ export function createLoad(parts: LoadParts) {
           wait: 5,
         } as const
         const answer = await ask(callOf(intent), port)
-        if (typeof answer?.json?.run_id === 'string') tell(answer.json as WorkerResult)
-        else if (answer !== null) refusal(answer, `a call at ${name}`, PASSING)
+        if (answer === null) return 'no answer'
+        if (typeof answer.json?.run_id !== 'string') return refusal(answer, `a call at ${name}`, PASSING)
+        tell(answer.json as WorkerResult)
+        return `a run that is ${answer.json.status} (${answer.json.error_code})`
       })
-      await Promise.all(calls)
+      return Promise.all(calls)
     },
   }
 }
