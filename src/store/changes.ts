@@ -1,5 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite'
-import { type EffectCertainty, isFinal, type RunStatus } from '../core/result.ts'
+import { type EffectCertainty, isFinal, type RunStatus } from '../core/run-status.ts'
 import type { Answers, Change, ChangeOf, ChangeOp, ClaimRow } from './protocol.ts'
 import { EVENT_CELLS, type Row, RUN_COLUMNS } from './rows.ts'
 import { decideChange, decideClaim, type HeldKey, keptUntil, type RunState, runExists, unknownRun } from './rules.ts'

@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from '../core/clock.ts'
 import type { NewRunEvent, RunEvent } from '../core/events.ts'
-import { isFinal } from '../core/result.ts'
+import { isFinal } from '../core/run-status.ts'
 import {
   decodeAudit,
   decodeJson,

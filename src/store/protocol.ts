@@ -1,5 +1,5 @@
 import type { WireError } from '../core/errors.ts'
-import type { RunStatus } from '../core/result.ts'
+import type { RunStatus } from '../core/run-status.ts'
 import type { Row } from './rows.ts'
 import type { Pragmas } from './schema.ts'
 import type { CreateOutcome, RunQuery } from './store.ts'

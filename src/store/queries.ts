@@ -1,5 +1,5 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
-import { RUN_STATUSES } from '../core/result.ts'
+import { RUN_STATUSES } from '../core/run-status.ts'
 import type { Query, QueryAnswer } from './protocol.ts'
 import { type Row, RUN_COLUMNS, type SqlValue } from './rows.ts'
 import { pageSize } from './rules.ts'

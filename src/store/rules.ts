@@ -1,5 +1,5 @@
 import { type MhvError, mhvError } from '../core/errors.ts'
-import { type EffectCertainty, isFinal, isTransition, type RunStatus } from '../core/result.ts'
+import { type EffectCertainty, isFinal, isTransition, type RunStatus } from '../core/run-status.ts'
 import type { CreateOutcome, IdempotencyClaim, NewRun, RunChange } from './store.ts'
 
 /** What every implementation of the store decides alike. Nothing here reads or writes. */

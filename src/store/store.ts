@@ -2,7 +2,7 @@ import type { Principal } from '../core/context.ts'
 import type { ErrorCode } from '../core/error-table.ts'
 import type { NewRunEvent, RunEvent } from '../core/events.ts'
 import type { Effect, Priority } from '../core/operation.ts'
-import type { EffectCertainty, FinalStatus, RunStatus } from '../core/result.ts'
+import type { EffectCertainty, FinalStatus, RunStatus } from '../core/run-status.ts'
 
 /**
  * The journal's port. Everything in it is asynchronous, redacted by the caller, and JSON or bytes. A promise of a
