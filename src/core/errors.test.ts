@@ -3,7 +3,7 @@ import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import { ERROR_CATEGORIES, ERROR_CODES, ERROR_PHASES, ERROR_TABLE, EXIT, isErrorCode } from './error-table.ts'
 import { fromWire, mhvError, systemCode, toMhvError } from './errors.ts'
-import { certaintyOf, isFinal, isTransition, RUN_STATUSES, RUN_TRANSITIONS } from './result.ts'
+import { certaintyOf, isFinal, isTransition, RUN_STATUSES, RUN_TRANSITIONS } from './run-status.ts'
 
 suite('the table of errors', () => {
   for (const code of ERROR_CODES) {

@@ -144,7 +144,9 @@ suite('RES-02 runs of a process that is gone', () => {
       })
       const { clock, store, fixture, runs } = await left({ worker })
       if (name.includes('breaker')) await prepare(fixture)
-      const healing = createHealing(fixture.parts, (run) => resumeRun(fixture.parts, run, { givingUp: new AbortController().signal }))
+      const healing = createHealing(fixture.parts, (run) =>
+        resumeRun(fixture.parts, run, { givingUp: new AbortController().signal }),
+      )
       const pass = healing.pass()
       while (fixture.parts.live.all().length === 0) await Promise.resolve()
       if (!name.includes('breaker')) await prepare(fixture)

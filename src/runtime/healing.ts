@@ -81,7 +81,11 @@ export function createHealing(parts: RuntimeParts, resume: Resume): Healing {
     const now = clock.monotonic()
     const graceMs = parts.environment.runs.abort_grace_seconds * 1000 + STUCK_MS
     return live.all().flatMap((run) => {
-      if (now < run.dueAt() + graceMs || !run.giveUp(mhvError('MHV_RUN_STUCK', 'the run did not end after its deadline'))) return []
+      if (
+        now < run.dueAt() + graceMs ||
+        !run.giveUp(mhvError('MHV_RUN_STUCK', 'the run did not end after its deadline'))
+      )
+        return []
       log.error('a run did not end after its deadline and is given up', { run_id: run.run_id })
       return [run.run_id]
     })

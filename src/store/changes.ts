@@ -1,5 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite'
-import { type EffectCertainty, isFinal, type RunStatus } from '../core/result.ts'
+import { type EffectCertainty, isFinal, type RunStatus } from '../core/run-status.ts'
 import type { DeadLetterState } from './dead-letter.ts'
 import { createLetterChanges, type LetterChanges } from './dead-letter-changes.ts'
 import type { LetterRow } from './dead-letter-rows.ts'

@@ -1,6 +1,6 @@
 import type { ErrorCode } from '../core/error-table.ts'
 import type { Effect } from '../core/operation.ts'
-import type { EffectCertainty } from '../core/result.ts'
+import type { EffectCertainty } from '../core/run-status.ts'
 import type { DeadLetter, DeadLetterState, NewDeadLetter, OverflowRule, ReplayPolicy } from './dead-letter.ts'
 import type { NewOutboxEntry, OutboxEntry } from './outbox.ts'
 import {

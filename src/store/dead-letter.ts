@@ -1,6 +1,6 @@
 import type { ErrorCode } from '../core/error-table.ts'
 import type { Effect } from '../core/operation.ts'
-import type { EffectCertainty } from '../core/result.ts'
+import type { EffectCertainty } from '../core/run-status.ts'
 
 /**
  * Dead letters in the journal: runs that failed for good, kept with everything that a replay needs. A letter is written

@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from '../core/clock.ts'
 import type { NewRunEvent, RunEvent } from '../core/events.ts'
-import { isFinal } from '../core/result.ts'
+import { isFinal } from '../core/run-status.ts'
 import type { DeadLetterStore, NewDeadLetter } from './dead-letter.ts'
 import { byBytes, createMemoryLetters, createMemoryOutbox, type MemoryLetters } from './memory-letters.ts'
 import type { OutboxStore } from './outbox.ts'

@@ -1,5 +1,5 @@
 import type { WireError } from '../core/errors.ts'
-import type { RunStatus } from '../core/result.ts'
+import type { RunStatus } from '../core/run-status.ts'
 import type { DeadLetterQuery, DeadLetterState } from './dead-letter.ts'
 import type { LetterRow } from './dead-letter-rows.ts'
 import type { Row, SqlValue } from './rows.ts'

@@ -1,6 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { idFloor } from '../core/ids.ts'
-import { RUN_STATUSES } from '../core/result.ts'
+import { RUN_STATUSES } from '../core/run-status.ts'
 import { type DeadLetterQuery, PINNING_STATES } from './dead-letter.ts'
 import { LETTER_SELECT, stateList } from './dead-letter-changes.ts'
 import { OUTBOX_COLUMNS } from './dead-letter-rows.ts'

@@ -2,7 +2,7 @@ import type { ErrorCode } from '../core/error-table.ts'
 import { mhvError } from '../core/errors.ts'
 import type { NewRunEvent, RunEvent, RunEventType } from '../core/events.ts'
 import type { Effect, Priority } from '../core/operation.ts'
-import type { EffectCertainty, FinalStatus, RunStatus } from '../core/result.ts'
+import type { EffectCertainty, FinalStatus, RunStatus } from '../core/run-status.ts'
 import type { AuditEntry, NewAuditEntry, NewRun, OutputChunk, RunEnd, RunFacts, RunRecord } from './store.ts'
 
 /**

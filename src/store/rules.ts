@@ -1,5 +1,5 @@
 import { type MhvError, mhvError } from '../core/errors.ts'
-import { type EffectCertainty, isFinal, isTransition, type RunStatus } from '../core/result.ts'
+import { type EffectCertainty, isFinal, isTransition, type RunStatus } from '../core/run-status.ts'
 import { type DeadLetterState, PINNING_STATES } from './dead-letter.ts'
 import type { CreateOutcome, IdempotencyClaim, NewRun, RunChange } from './store.ts'
 

@@ -2,7 +2,7 @@ import type { Principal } from '../core/context.ts'
 import type { ErrorCode } from '../core/error-table.ts'
 import type { NewRunEvent, RunEvent } from '../core/events.ts'
 import type { Effect, Priority } from '../core/operation.ts'
-import type { EffectCertainty, FinalStatus, RunStatus } from '../core/result.ts'
+import type { EffectCertainty, FinalStatus, RunStatus } from '../core/run-status.ts'
 import type { DeadLetterStore, NewDeadLetter } from './dead-letter.ts'
 import type { OutboxStore } from './outbox.ts'
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { RUN_STATUSES } from '../core/result.ts'
+import { RUN_STATUSES } from '../core/run-status.ts'
 import { JOURNAL_FORMAT, type NewAuditEntry, type RunQuery, type RunRecord, type Store } from '../store/store.ts'
 import {
   create,

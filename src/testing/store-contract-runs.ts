@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { isFinal, isTransition, RUN_STATUSES, RUN_TRANSITIONS } from '../core/result.ts'
+import { isFinal, isTransition, RUN_STATUSES, RUN_TRANSITIONS } from '../core/run-status.ts'
 import type { NewRun } from '../store/store.ts'
 import {
   create,

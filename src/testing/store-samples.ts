@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { NewRunEvent, RunEventType } from '../core/events.ts'
 import { idFloor } from '../core/ids.ts'
-import type { FinalStatus } from '../core/result.ts'
+import type { FinalStatus } from '../core/run-status.ts'
 import type { CreateOutcome, NewRun, RunEnd, RunFacts, Store } from '../store/store.ts'
 import type { FakeClock } from './fake-clock.ts'
 
