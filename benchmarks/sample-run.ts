@@ -60,6 +60,7 @@ export function sampleRun(end?: RunEnd, events: readonly NewRunEvent[] = []): Ne
       accepted_at: EVENT_AT,
       deadline: EVENT_AT + 300_000,
       replay_of: null,
+      parent: null,
     },
     status: end?.status ?? 'running',
     started_at: EVENT_AT,

@@ -3,6 +3,7 @@
  *
  *   npm run chaos                                   120 seconds, a seed of its own
  *   npm run chaos -- --seconds 30 --seed 7          as long, and the same faults again
+ *   npm run chaos -- --isolation process            workers in processes of their own, which are killed and stopped too
  *   npm run chaos -- --break journal|retry|lease    an instance without that mechanism: the check has to fail
  *   npm run chaos -- --json[=FILE]                  the result as one JSON document
  *
@@ -11,29 +12,39 @@
 import './lib/assert-node.ts'
 import { randomInt } from 'node:crypto'
 import { parseArgs } from 'node:util'
+import { ISOLATIONS, type Isolation } from '../src/config/isolation-schema.ts'
 import { BREAKABLE, type Breakable } from '../test/chaos/storm/broken.ts'
 import { holds, runStorm } from '../test/chaos/storm/driver.ts'
 import { createOutput } from './lib/output.ts'
 
-const USAGE = `usage: npm run chaos -- [--seconds 5..86400] [--seed N] [--break ${BREAKABLE.join('|')}] [--json[=FILE]]`
+const USAGE = `usage: npm run chaos -- [--seconds 5..86400] [--seed N] [--isolation ${ISOLATIONS.join('|')}] [--break ${BREAKABLE.join('|')}] [--json[=FILE]]`
 
 interface Arguments {
   readonly seconds: number
   readonly seed: number
+  readonly isolation: Isolation
   readonly broken: Breakable | null
 }
 
 function readArguments(args: readonly string[]): Arguments {
   const { values } = parseArgs({
     args: [...args],
-    options: { seconds: { type: 'string' }, seed: { type: 'string' }, break: { type: 'string' } },
+    options: {
+      seconds: { type: 'string' },
+      seed: { type: 'string' },
+      isolation: { type: 'string' },
+      break: { type: 'string' },
+    },
   })
   const broken = BREAKABLE.find((name) => name === values.break) ?? null
   if (values.break !== undefined && broken === null)
     throw new Error(`--break ${values.break}: there is no such mechanism`)
+  const isolation = ISOLATIONS.find((name) => name === (values.isolation ?? 'none'))
+  if (isolation === undefined) throw new Error(`--isolation ${values.isolation}: none or process`)
   return {
     seconds: whole('--seconds', values.seconds ?? '120', 5, 86_400),
     seed: whole('--seed', values.seed ?? String(randomInt(1_000_000)), 0, 2 ** 32 - 1),
+    isolation,
     broken,
   }
 }

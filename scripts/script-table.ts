@@ -58,7 +58,7 @@ export const scriptTable: readonly ScriptEntry[] = [
     summary:
       'Measures speed and memory, beside a peer where there is one. `docs/benchmarks.md` says what the rows mean.',
     options: {
-      '`-- AREA…`': 'only these areas: `ssh journal mcp http start`',
+      '`-- AREA…`': 'only these areas: `ssh journal mcp http start admission isolation batch`',
       '`-- --rounds N`': 'N rounds: odd, at least 7 (the default)',
       '`-- --quick`': 'one short round that judges no goal; with `--rounds`, any number of them',
       '`-- --profile FOLDER`': 'CPU profiles of our side for the Chrome tools; judges no goal',
@@ -78,6 +78,7 @@ export const scriptTable: readonly ScriptEntry[] = [
     options: {
       '`-- --seconds N`': 'how long the faults go on (default 120)',
       '`-- --seed N`': 'draws the same faults and the same load again',
+      '`-- --isolation process`': 'workers in processes of their own, which are killed and stopped as well',
       '`-- --break journal|retry|lease`': 'an instance without that mechanism, to see that the check fails',
       ...json,
     },

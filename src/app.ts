@@ -1,20 +1,24 @@
 import { existsSync } from 'node:fs'
-import { mkdir, statfs } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { admissionOf } from './app/admission-limits.ts'
+import { environmentOf } from './app/environment.ts'
+import { isolatedWorkers } from './app/isolated-workers.ts'
 import { createNotifications, type Notifications } from './app/notifications.ts'
 import { hasNoJournal, type InstanceSetting, instanceFolder, readSetting } from './app/setting.ts'
-import { settingsFor } from './config/layers.ts'
 import { createSecretResolver } from './config/secrets.ts'
 import { type Clock, systemClock } from './core/clock.ts'
 import type { ConnectAttempt } from './core/context.ts'
+import { entryPoint } from './core/entry-point.ts'
 import { mhvError, systemCode, toMhvError } from './core/errors.ts'
 import { createRegistry, type Registry } from './core/registry.ts'
 import { loadPolicy } from './governance/policy-file.ts'
 import { localPrincipal } from './governance/principals.ts'
 import { createRedactor, type Redactor } from './governance/redaction.ts'
 import { type CircuitBreakers, createCircuitBreakers } from './resilience/circuit-breakers.ts'
+import { createLoopLag, type LoopLag } from './resilience/loop-lag.ts'
 import { createRetryPolicy, type RetryPolicy } from './resilience/retry.ts'
+import { createBatches } from './runtime/batch.ts'
 import { callControl } from './runtime/call-control.ts'
 import type { ControlParts } from './runtime/control.ts'
 import { startDeadLetterLoop } from './runtime/dead-letter-loop.ts'
@@ -23,10 +27,12 @@ import { followRun } from './runtime/follow.ts'
 import { type CreateHealing, createHealing } from './runtime/healing.ts'
 import type { Instance, InstanceOptions, Instances, OpenInstance, Readiness } from './runtime/instance.ts'
 import { createInvoker } from './runtime/invoke.ts'
+import type { IsolatedWorkers } from './runtime/isolate.ts'
 import { withLease } from './runtime/leases.ts'
 import { createWorkerInstances } from './runtime/lifecycle.ts'
 import { createLiveRuns } from './runtime/live-runs.ts'
-import type { Environment, RuntimeParts } from './runtime/runtime.ts'
+import type { RuntimeParts } from './runtime/runtime.ts'
+import { type CreateScheduler, createScheduler } from './runtime/schedule.ts'
 import { createServiceManager } from './runtime/service-manager.ts'
 import { createStartup, type Startup } from './runtime/startup.ts'
 import { createVitals } from './runtime/vitals.ts'
@@ -37,17 +43,22 @@ import type { RunRecord, Store } from './store/store.ts'
 import { createLogger } from './telemetry/log.ts'
 import { createRunMetrics, type EndedRun, observeBreakers, observeJournal, observeSsh } from './telemetry/metrics.ts'
 import { observeDeadLetters } from './telemetry/resilience-metrics.ts'
+import { observeSchedules } from './telemetry/schedule-metrics.ts'
+import { observeWorkerProcesses } from './telemetry/worker-metrics.ts'
 import { workers } from './workers/index.ts'
 
 /** What the program is made of. Tests and benchmarks compose it from other parts; there is no other switch. */
 export interface Composition {
   readonly registry: Registry
+  /** Module that exports the same workers: a worker's own process finds it there. */
+  readonly workersModule: URL
   readonly env: Readonly<Record<string, string | undefined>>
   readonly clock: Clock
   openStore(options: { readonly path: string; readonly readOnly: boolean }): Promise<Store>
   createRedactor(): Redactor
   createRetryPolicy(): RetryPolicy
   readonly createHealing: CreateHealing
+  readonly createScheduler: CreateScheduler
 }
 
 /** Seconds that cancelled runs get to end in when the instance is closed. */
@@ -59,12 +70,14 @@ const SETTLE_MS = 2_000
 export function production(): Composition {
   return {
     registry: createRegistry(workers),
+    workersModule: entryPoint(import.meta.url, './workers/index'),
     env: process.env,
     clock: systemClock,
     openStore: openSqliteStore,
     createRedactor,
     createRetryPolicy,
     createHealing,
+    createScheduler,
   }
 }
 
@@ -95,11 +108,15 @@ async function openInstance(composition: Composition, options: InstanceOptions):
   const observed = measured(journal, observeJournal(metrics.registry), (run) => ssh?.ended(run))
   const { store, lease } = withLease(observed, clock)
   const common = commonParts(composition, setting)
+  const isolated = isolatedWorkers(composition, setting, common.log)
   const policy = await loadPolicy(setting.policyFile)
   const onConnect = (worker: string, attempt: ConnectAttempt) => {
     if (worker === 'ssh') ssh?.connected(attempt)
   }
-  const parts = runtimeParts(composition, setting, { ...common, store, lease, policy, metrics }, onConnect)
+  const lag = createLoopLag(clock)
+  undo.defer(lag.stop)
+  const shared = { ...common, store, lease, policy, metrics, lag }
+  const parts = runtimeParts({ ...composition, ...isolated }, setting, shared, onConnect)
   await parts.breakers.load()
   undo.defer(parts.breakers.flush)
   undo.defer(parts.instances.close)
@@ -111,7 +128,15 @@ async function openInstance(composition: Composition, options: InstanceOptions):
   await healing.pass()
   await store.expireKeys(clock.now())
   const deadLetters = createDeadLetters(parts, invoker.invoke)
+  const batches = createBatches(parts, invoker.invoke)
   observeDeadLetters(metrics.registry, store.deadLetterStats)
+  observeWorkerProcesses(metrics.registry, isolated.processes)
+  const schedules = setting.schedules.list
+  const onOutcome = observeSchedules(
+    metrics.registry,
+    schedules.map(({ name }) => name),
+  )
+  const scheduler = composition.createScheduler({ ...parts, schedules, invoke: invoker.invoke, onOutcome })
   const { runs, startup } = setting.loaded.values
   const starting = createStartup({ ...parts, wanted: startup.workers })
   const vitals = createVitals(store, parts.instances)
@@ -123,19 +148,34 @@ async function openInstance(composition: Composition, options: InstanceOptions):
   const opened = undo.move()
   let closing = false
   return {
-    ...instanceOf(registry, setting, { ...parts, runtime: parts, deadLetters }),
+    ...instanceOf(registry, setting, {
+      ...parts,
+      runtime: parts,
+      deadLetters,
+      batches,
+      schedules: { list: schedules, scheduler, invoke: invoker.invoke },
+    }),
     invoke: invoker.invoke,
     metrics: () => parts.metrics.registry.metrics(),
-    readiness: () => readinessOf(parts, starting, () => closing),
-    begin: starting.begin,
+    readiness: () => readinessOf(parts, starting, isolated, () => closing),
+    begin() {
+      starting.begin()
+      // Only a process that stays goes on with what another one has begun.
+      void batches.resumeLeft().catch((error: unknown) => parts.log.error('batches could not be resumed', { error }))
+      scheduler.begin()
+    },
     serviceManager,
     async close({ drain = false } = {}) {
       closing = true
       starting.stop()
       letterLoop.stop()
       healing.stop()
+      batches.pause()
+      const fired = scheduler.stop()
       await invoker.close(CLOSE_SECONDS * 1000, drain ? runs.drain_timeout * 1000 : 0)
+      await fired
       await deadLetters.settled(SETTLE_MS)
+      await batches.settled(SETTLE_MS)
       // Until here the service manager sees that it is alive: ending well takes its time.
       serviceManager.stop()
       vitals.stop()
@@ -203,6 +243,7 @@ async function openReader(composition: Composition, options: InstanceOptions): P
     policy,
     live: createLiveRuns(),
     runtime: null,
+    schedules: setting.schedules,
   }
   return {
     ...instanceOf(registry, setting, control),
@@ -225,9 +266,11 @@ async function openToRead({ openStore, clock }: Composition, setting: InstanceSe
 async function readinessOf(
   { store, environment }: RuntimeParts,
   starting: Startup,
+  isolated: IsolatedWorkers,
   closing: () => boolean,
 ): Promise<Readiness> {
   const reasons = starting.missing().map((worker) => `worker ${worker} is not up`)
+  reasons.push(...isolated.down().map((worker) => `worker ${worker} is down (MHV_WORKER_DOWN)`))
   if (closing()) reasons.push('stopping')
   const looks = [store.check(), environment.checkDisk()]
   for (const look of await Promise.allSettled(looks)) {
@@ -265,14 +308,15 @@ function commonParts(composition: Composition, setting: InstanceSetting) {
 function runtimeParts(
   composition: Composition,
   setting: InstanceSetting,
-  common: ReturnType<typeof commonParts> & Pick<RuntimeParts, 'store' | 'lease' | 'policy' | 'metrics'>,
+  common: ReturnType<typeof commonParts> &
+    Pick<RuntimeParts, 'store' | 'lease' | 'policy' | 'metrics'> & { readonly lag: LoopLag },
   onConnect: (worker: string, attempt: ConnectAttempt) => void,
 ): RuntimeParts & { readonly notifier: Notifications } {
   const { registry, clock, env } = composition
   const { loaded, folder } = setting
   const secrets = createSecretResolver({ folder, env, onResolved: (value) => common.redactor.add(value) })
   const base = { ...common, registry, clock, secrets }
-  const admission = admissionOf(registry, setting, { clock, metrics: common.metrics })
+  const admission = admissionOf(registry, setting, { clock, metrics: common.metrics, lag: common.lag })
   return {
     ...base,
     admission,
@@ -321,56 +365,6 @@ function measured(store: Store, measure: ReturnType<typeof observeJournal>, ende
       return run
     },
   }
-}
-
-/** How long a look at the free disk space counts, in milliseconds. */
-const DISK_LOOK_MS = 1_000
-
-function environmentOf({ registry, clock }: Composition, setting: InstanceSetting): Environment {
-  const { loaded, inventory, folder } = setting
-  const { min_free_bytes } = loaded.values.journal
-  let look: { readonly at: number; readonly free: Promise<number> } | undefined
-
-  function freeBytes(): Promise<number> {
-    if (look === undefined || clock.monotonic() - look.at > DISK_LOOK_MS) {
-      look = { at: clock.monotonic(), free: freeBytesIn(dirname(setting.journalFile)) }
-    }
-    return look.free
-  }
-
-  return {
-    folder,
-    runs: loaded.values.runs,
-    workerSettings: (worker) => settingsFor(loaded, registry.worker(worker)),
-    breakerLimits: (worker) => settingsFor(loaded, registry.worker(worker)).circuit_breaker,
-    deadLetters: (worker) => ({
-      ...loaded.values.dead_letters,
-      ...settingsFor(loaded, registry.worker(worker)).dead_letters,
-    }),
-    retryLimits: (worker) => settingsFor(loaded, registry.worker(worker)).retry,
-    resolveTarget(name, worker) {
-      const { target, overrides } = inventory.resolve(name, worker)
-      return { target, settings: settingsFor(loaded, registry.worker(worker), overrides) }
-    },
-    targetNames(worker) {
-      if (worker === undefined) return inventory.names()
-      return inventory.list().flatMap((target) => (target.workers.includes(worker) ? target.name : []))
-    },
-    async checkDisk() {
-      const free = await freeBytes()
-      if (free >= min_free_bytes) return
-      throw mhvError('MHV_DISK_LOW', `${free} bytes are free where the journal lies; the floor is ${min_free_bytes}`, {
-        retryAfter: 30,
-        details: { free_bytes: free, min_free_bytes },
-      })
-    },
-  }
-}
-
-/** Free bytes of the disk that a folder lies on, for a process without privileges. */
-export async function freeBytesIn(folder: string): Promise<number> {
-  const { bavail, bsize } = await statfs(folder)
-  return bavail * bsize
 }
 
 async function makeFolder(folder: string): Promise<void> {

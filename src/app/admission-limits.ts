@@ -3,6 +3,7 @@ import type { Inventory } from '../config/inventory.ts'
 import { type LoadedSettings, settingsFor } from '../config/layers.ts'
 import type { Registry } from '../core/registry.ts'
 import { type Admission, type AdmissionLimits, createAdmission, type LevelName } from '../resilience/admission.ts'
+import { type LoopLag, shedOnLag } from '../resilience/loop-lag.ts'
 import type { RuntimeParts } from '../runtime/runtime.ts'
 import { observeAdmission } from '../telemetry/admission-metrics.ts'
 
@@ -15,7 +16,7 @@ interface AdmissionSetting {
 export function admissionOf(
   registry: Registry,
   setting: AdmissionSetting,
-  { clock, metrics }: Pick<RuntimeParts, 'clock' | 'metrics'>,
+  { clock, metrics, lag }: Pick<RuntimeParts, 'clock' | 'metrics'> & { readonly lag: LoopLag },
 ): Admission {
   const observed = observeAdmission(
     metrics.registry,
@@ -28,7 +29,7 @@ export function admissionOf(
     agingSeconds: setting.loaded.values.admission.aging_seconds,
     observe: observed,
   })
-  return admission
+  return shedOnLag(admission, lag, setting.loaded.values.admission.max_loop_lag_ms)
 }
 
 /** A target's own block may override what the settings have for targets; all else stands in the settings. */

@@ -5,6 +5,7 @@ import { loadInventory } from '../config/inventory.ts'
 import { settingsJsonSchema } from '../config/json-schema.ts'
 import { type LoadedSettings, loadSettings } from '../config/layers.ts'
 import { resolveInFolder } from '../config/read-file.ts'
+import { loadSchedules } from '../config/schedules.ts'
 import { toMhvError, type WireError } from '../core/errors.ts'
 import { loadPolicy } from '../governance/policy-file.ts'
 import type { ConfigCalls, ConfigReport, InstancePlace } from '../surfaces/cli/commands.ts'
@@ -45,12 +46,16 @@ async function validate(parts: SettingParts, place: InstancePlace): Promise<Conf
   const defaults = loaded ?? (await loadSettings({ folder: join(folder, '.none'), registry, env: {}, flags: [] }))
   const inventory = resolveInFolder(folder, defaults.values.inventory.file)
   const policy = resolveInFolder(folder, defaults.values.policy.file)
-  await attempt(() => loadInventory({ file: inventory, registry }))
+  const schedules = resolveInFolder(folder, defaults.values.schedules.file)
+  const targets = await attempt(() => loadInventory({ file: inventory, registry }))
+  // Without an inventory nobody can tell whether their targets are there.
+  if (targets !== undefined) await attempt(() => loadSchedules({ file: schedules, registry, inventory: targets }))
   await attempt(() => loadPolicy(policy))
   return {
     files: [
       ...settingsFilesOf(loaded, folder),
       { what: 'inventory', file: inventory, present: await exists(inventory) },
+      { what: 'schedules', file: schedules, present: await exists(schedules) },
       { what: 'policy', file: policy, present: await exists(policy) },
     ],
     problems,

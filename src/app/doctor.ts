@@ -1,14 +1,18 @@
 import { stat } from 'node:fs/promises'
-import { type Composition, freeBytesIn } from '../app.ts'
+import type { Composition } from '../app.ts'
+import { settingsFor } from '../config/layers.ts'
 import { type MhvError, systemCode, toMhvError } from '../core/errors.ts'
 import { loadPolicy } from '../governance/policy-file.ts'
 import { holderText, instanceHeld } from '../store/lock.ts'
 import type { InstancePlace } from '../surfaces/cli/commands.ts'
 import type { Doctor, Finding } from '../surfaces/cli/doctor.ts'
+import { capacityOf, hostCapacity } from './capacity.ts'
 import { exists } from './config-calls.ts'
+import { freeBytesIn } from './environment.ts'
+import { schedulesFinding } from './schedule-finding.ts'
 import { hasNoJournal, type InstanceSetting, instanceFolder, readSetting } from './setting.ts'
 
-/** Looks at an instance for `mahavishnu doctor`: folder, settings, inventory, policy, lock, journal, disk, crypto. */
+/** Looks at an instance for `mahavishnu doctor`: folder, settings, inventory, schedules, policy, lock, journal, disk, crypto. */
 export function createDoctor(composition: Composition): Doctor {
   return async (place) => {
     const folder = instanceFolder(composition, place.folder)
@@ -35,8 +39,9 @@ async function settingOf(composition: Composition, place: InstancePlace, finding
         : { check: 'inventory', level: 'warn', message: 'no targets', fix: `Add some to ${setting.inventory.file}.` },
     )
     return setting
-  } catch (error) {
-    findings.push(failed('settings', toMhvError(error)))
+  } catch (thrown) {
+    const error = toMhvError(thrown)
+    findings.push(failed(error.code === 'MHV_SCHEDULE_INVALID' ? 'schedules' : 'settings', error))
     return undefined
   }
 }
@@ -44,9 +49,11 @@ async function settingOf(composition: Composition, place: InstancePlace, finding
 async function instanceFindings(composition: Composition, setting: InstanceSetting): Promise<Finding[]> {
   return [
     await policyFinding(setting),
+    await schedulesFinding(composition.registry, setting),
     await lockFinding(setting.folder),
     await journalFinding(composition, setting),
     await diskFinding(setting),
+    ...capacityFindings(composition, setting),
   ]
 }
 
@@ -123,6 +130,16 @@ async function diskFinding({ folder, loaded }: InstanceSetting): Promise<Finding
       fix: 'Look at the disk.',
     }
   }
+}
+
+/** Whether the limits of workers in processes of their own fit the host; nothing where there are none. */
+function capacityFindings({ registry }: Composition, { loaded }: InstanceSetting): Finding[] {
+  const check = 'capacity'
+  if (!registry.workers.some((worker) => settingsFor(loaded, worker).isolation === 'process')) return []
+  const excess = capacityOf(registry, loaded, hostCapacity())
+  if (excess.length === 0) return [{ check, level: 'ok', message: 'the limits of the workers fit this host' }]
+  const fix = 'Lower the limits under <worker>.process, or move workers to another host.'
+  return [{ check, level: 'warn', message: excess.join('; '), fix }]
 }
 
 function failed(check: string, error: MhvError): Finding {

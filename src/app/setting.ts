@@ -5,6 +5,7 @@ import { explainSetting } from '../config/explain.ts'
 import { type Inventory, loadInventory } from '../config/inventory.ts'
 import { type LoadedSettings, loadSettings } from '../config/layers.ts'
 import { resolveInFolder } from '../config/read-file.ts'
+import { loadSchedules, type Schedules } from '../config/schedules.ts'
 import type { Settings } from '../config/schema.ts'
 import { systemCode } from '../core/errors.ts'
 import type { Registry } from '../core/registry.ts'
@@ -27,6 +28,7 @@ export interface InstanceSetting {
   readonly folder: string
   readonly loaded: LoadedSettings
   readonly inventory: Inventory
+  readonly schedules: Schedules
   readonly policyFile: string
   readonly journalFile: string
   /** Least level that is logged. */
@@ -37,11 +39,17 @@ export async function readSetting(parts: SettingParts, options: InstanceOptions)
   const folder = instanceFolder(parts, options.folder)
   const flags = Object.entries(options.set ?? {}).map(([key, value]) => `${key}=${value}`)
   const loaded = await loadSettings({ folder, registry: parts.registry, env: parts.env, flags })
-  const { inventory, policy, journal, log } = loaded.values
+  const { inventory: inventoryAt, schedules, policy, journal, log } = loaded.values
+  const inventory = await loadInventory({ file: resolveInFolder(folder, inventoryAt.file), registry: parts.registry })
   return {
     folder,
     loaded,
-    inventory: await loadInventory({ file: resolveInFolder(folder, inventory.file), registry: parts.registry }),
+    inventory,
+    schedules: await loadSchedules({
+      file: resolveInFolder(folder, schedules.file),
+      registry: parts.registry,
+      inventory,
+    }),
     policyFile: resolveInFolder(folder, policy.file),
     journalFile: resolveInFolder(folder, journal.file),
     logLevel: options.terse === true && !isSet(loaded, 'log.level') ? 'error' : log.level,

@@ -73,11 +73,17 @@ function block(worker: AnyWorker): z.ZodOptional<z.ZodObject> {
   if (TARGET_KEYS.includes(worker.name)) throw new Error(`a worker may not be called "${worker.name}"`)
   if (Object.hasOwn(target.shape, 'overrides'))
     throw new Error(`worker "${worker.name}" declares "overrides" of a target`)
-  const overrides = partial(workerSettingsSchema(worker)).optional().describe('settings that differ for this target')
+  const overrides = partial(ofTarget(worker)).optional().describe('settings that differ for this target')
   return z
     .strictObject({ ...partial(target).shape, overrides })
     .optional()
     .describe(worker.title)
+}
+
+/** A worker's settings without those of its process: all its targets have that in common. */
+function ofTarget(worker: AnyWorker): z.ZodObject {
+  const { isolation: _isolation, process: _process, ...fields } = workerSettingsSchema(worker).shape
+  return z.strictObject(fields)
 }
 
 /** All fields optional and without defaults, sections in it too: what is not written is not there. */

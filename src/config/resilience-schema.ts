@@ -46,6 +46,12 @@ export const processAdmission = z.strictObject({
     .max(86_400)
     .default(10)
     .describe('seconds after which a waiting run counts as one of the next higher priority'),
+  max_loop_lag_ms: count(20, 60_000)
+    .nullable()
+    .default(500)
+    .describe(
+      'lasting delay of the event loop, in milliseconds, above which new runs of low priority are refused; null: never',
+    ),
   target: admission(50, 200).prefault({}).describe('room for runs on each target'),
   principal: admission(100, 1_000).prefault({}).describe('room for runs of each caller'),
 })

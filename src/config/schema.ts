@@ -5,6 +5,7 @@ import type { AnyWorker } from '../core/worker.ts'
 import { asSection, wrapped } from './check.ts'
 import { deadLetterSettingsSchema, workerDeadLetterSchema } from './dead-letter-schema.ts'
 import { jsonSchemaOf, jsonTypes, typeText } from './field-text.ts'
+import { isolation, processSettings } from './isolation-schema.ts'
 import { PROFILES } from './mcp-profiles.ts'
 import { notificationSettingsSchema } from './notification-schema.ts'
 import { admission, circuitBreaker, processAdmission, retry } from './resilience-schema.ts'
@@ -144,6 +145,10 @@ const core = {
     .strictObject({ file: file('settings/inventory.yaml', 'file of the inventory') })
     .prefault({})
     .describe('the targets'),
+  schedules: z
+    .strictObject({ file: file('settings/schedules.yaml', 'file of the schedules') })
+    .prefault({})
+    .describe('what is done at certain times'),
   startup: startupSchema(z.string()),
   dead_letters: deadLetterSettingsSchema.prefault({}).describe('runs that failed for good, kept to be replayed'),
   notifications: notificationSettingsSchema.prefault({}).describe('who is told what needs somebody'),
@@ -163,6 +168,8 @@ const commonSchema = z.strictObject({
   circuit_breaker: circuitBreaker({ failure_threshold: 5, recovery_timeout: 60, half_open_max_calls: 1 }),
   retry: retry(),
   dead_letters: workerDeadLetterSchema,
+  isolation,
+  process: processSettings,
 })
 
 /** Settings of the program itself. */
@@ -209,6 +216,8 @@ export function workerSettingsSchema(worker: AnyWorker): z.ZodObject {
     circuit_breaker: circuitBreaker(worker.breaker),
     retry: retry(),
     dead_letters: workerDeadLetterSchema,
+    isolation,
+    process: processSettings,
   }
   const taken = Object.keys(common).filter((name) => Object.hasOwn(own.shape, name))
   if (taken.length > 0) throw new Error(`worker "${worker.name}" declares settings that every worker has: ${taken}`)
@@ -218,6 +227,8 @@ export function workerSettingsSchema(worker: AnyWorker): z.ZodObject {
       circuit_breaker: common.circuit_breaker.prefault({}).describe('when calls to a failing target are held back'),
       retry: common.retry.prefault({}).describe('waits between attempts, and how many of them a target may cost'),
       dead_letters: common.dead_letters.prefault({}).describe('where its dead letters differ from all others'),
+      isolation: common.isolation,
+      process: common.process.prefault({}).describe('limits of its own process'),
     })
     .strict()
   workerSchemas.set(worker, schema)

@@ -73,6 +73,12 @@ const ROWS = {
   MHV_TARGET_UNSUPPORTED: ['validation', 400, EXIT.input, before, false, 'The target has no connection details for this worker.', "Add a block with the worker's name to the target in settings/inventory.yaml."],
   MHV_RUN_UNKNOWN: ['validation', 404, EXIT.input, before, false, 'The journal has no such run.', 'See `mahavishnu runs list` for the runs there are.'],
   MHV_IDEMPOTENCY_MISMATCH: ['validation', 409, EXIT.input, before, false, 'The idempotency key was used before with another input.', 'Use a new key for a new input, or repeat the first input exactly.'],
+  MHV_SELECTOR_INVALID: ['validation', 400, EXIT.input, before, false, 'The selector of targets cannot be read.', 'Correct it at the character that the message names; docs/guides/batches.md shows what may stand there.'],
+  MHV_SELECTOR_EMPTY: ['validation', 400, EXIT.input, before, false, 'The selector takes no target.', 'See `mahavishnu workers list` for the targets of the worker, and correct the selector.'],
+  MHV_PLAN_CHANGED: ['validation', 409, EXIT.input, before, false, 'What would be done is not what the plan says any longer.', 'Make the plan again, look at it, and apply the new one.'],
+  MHV_BATCH_UNKNOWN: ['validation', 404, EXIT.input, before, false, 'The journal has no such batch.', 'See `mahavishnu batches list` for the batches there are.'],
+  MHV_BATCH_STATE: ['validation', 409, EXIT.input, before, false, 'The batch is in a state in which this cannot be done.', 'See `mahavishnu batches show BATCH` for how far it is.'],
+  MHV_BATCH_FAILURES: ['permanent', 409, EXIT.permanent, unknown, false, 'More targets of the batch failed than may, so the rest was left alone.', 'See `mahavishnu batches show BATCH`, remove the cause, then run `mahavishnu batches rerun BATCH`.'],
   MHV_PORT_MISSING: ['permanent', 501, EXIT.permanent, before, false, 'No worker provides a capability that the operation needs.', 'Enable the worker that provides it.'],
 
   // who may
@@ -91,6 +97,8 @@ const ROWS = {
   MHV_RUN_CANCELLED_QUEUED: ['permanent', 409, EXIT.cancelled, before, false, 'The run was cancelled before it acted.', 'Call again when it is wanted.'],
   MHV_RUN_INTERRUPTED: ['transient', 500, EXIT.unknown_effect, unknown, false, 'Mahavishnu was stopped while the run acted.', 'Check the target for what was done before running it again.'],
   MHV_WORKER_DEPENDENCY: ['transient', 503, EXIT.transient, before, true, 'A worker that this one requires does not start.', 'See the message for the worker and its error; the next call tries again.'],
+  MHV_WORKER_DIED: ['transient', 500, EXIT.unknown_effect, unknown, false, "The worker's process ended while the run acted.", 'Check the target for what was done before running it again; the message and the log say why the process ended.'],
+  MHV_WORKER_DOWN: ['transient', 503, EXIT.transient, before, true, "The worker's process is not up.", 'Call again after retry_after seconds; where it ends again and again, the log says why, and `<worker>.process` has its limits.'],
   MHV_RUN_NOT_STARTED: ['transient', 503, EXIT.transient, before, true, 'Mahavishnu was stopped before the run acted.', 'Call again.'],
   MHV_RUN_STUCK: ['transient', 500, EXIT.unknown_effect, unknown, false, 'The run did not end long after its deadline and was given up.', 'Check the target for what was done before running it again; report the run id and the log as a defect.'],
   MHV_SHUTTING_DOWN: ['transient', 503, EXIT.transient, before, true, 'Mahavishnu is stopping and takes nothing new.', 'Call again when it has started.'],
@@ -107,6 +115,7 @@ const ROWS = {
   MHV_CONFIG_NOT_AVAILABLE: ['validation', 500, EXIT.configuration, before, false, 'A settings layer uses a key that is known but not available yet.', 'Remove the key until a later version brings it.'],
   MHV_CONFIG_KEY_UNKNOWN: ['validation', 404, EXIT.configuration, before, false, 'There is no such setting.', 'See `mahavishnu config show` for all settings.'],
   MHV_INVENTORY_INVALID: ['validation', 500, EXIT.configuration, before, false, 'The inventory cannot be used.', 'Correct the line named in the message; docs/guides/inventory.md shows the format.'],
+  MHV_SCHEDULE_INVALID: ['validation', 500, EXIT.configuration, before, false, 'The schedules cannot be used.', 'Correct the line named in the message; docs/guides/schedules.md shows the format.'],
   MHV_SECRET_INVALID: ['validation', 500, EXIT.configuration, before, false, 'A secret reference is not well formed.', 'Write `env:NAME`, `file:PATH`, or `exec:` with a list of arguments.'],
   MHV_SECRET_UNRESOLVED: ['permission', 500, EXIT.configuration, before, false, 'A secret could not be read.', 'Check that the variable, file or program named by the reference exists and may be read.'],
 
@@ -160,6 +169,10 @@ const ROWS = {
   MHV_DLQ_ACKNOWLEDGE: ['validation', 409, EXIT.input, before, false, 'The failed run may have acted, and doing it twice is not the same as once.', 'Look at the target; if it is right to do it (again), replay with acknowledge_unknown (`--acknowledge-unknown`).'],
   MHV_NOTIFY_ADDRESS: ['validation', 500, EXIT.configuration, before, false, 'A notification has no destination that it may go to.', 'Correct the destination under notifications.destinations in the settings.'],
   MHV_NOTIFY_FAILED: ['network', 502, EXIT.network, unknown, false, 'A destination did not take a notification.', 'See the message; the notification is sent again until its attempts are used up.'],
+
+  // schedules
+  MHV_SCHEDULE_UNKNOWN: ['validation', 404, EXIT.input, before, false, 'There is no such schedule.', 'See `mahavishnu schedules list` for those there are.'],
+
   // HTTP, before a request reaches the runtime
   MHV_HTTP_TOKEN: ['permission', 401, EXIT.permission, before, false, 'The request has no valid token.', 'Send `Authorization: Bearer TOKEN` with the content of http.token in the instance folder.'],
   MHV_HTTP_ORIGIN: ['permission', 403, EXIT.permission, before, false, 'Pages of this origin may not ask here.', 'Add the origin to http.allowed_origins, if its pages should be allowed.'],

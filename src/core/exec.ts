@@ -114,7 +114,7 @@ async function start(options: ExecOptions): Promise<ChildProcess> {
     const child = spawn(options.program, options.args ?? [], {
       cwd: options.cwd,
       env: environment(options.env),
-      stdio: [options.stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', ...hidden(closed)],
+      stdio: [options.stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', ...hiddenDescriptors(closed)],
       shell: false,
       // A session and process group of its own, so that what it starts can be ended with it.
       detached: true,
@@ -141,7 +141,7 @@ const CLOSE_ON_EXEC = 0o2000000
  * its own as close-on-exec; addons (node-pty 1.1.0) and whoever started this process may not have. Needs /proc:
  * elsewhere those are inherited.
  */
-function hidden(replacement: number): (number | 'ignore')[] {
+export function hiddenDescriptors(replacement: number): (number | 'ignore')[] {
   const entries: (number | 'ignore')[] = []
   for (const descriptor of inheritable()) {
     while (entries.length < descriptor - 3) entries.push('ignore')

@@ -19,7 +19,7 @@ export const RESULT_FORMAT = 1
 const metadataSchema = z.looseObject({
   format: z.number().int().describe('version of this shape'),
   principal: z.string().describe('who asked'),
-  surface: z.string().describe('through which surface: mcp, cli, http, embedded'),
+  surface: z.string().describe('through which surface: mcp, cli, http, embedded, schedule'),
   effect: z.enum(EFFECTS).describe('what this call was allowed to change at most'),
   tier: z.string().nullable().describe('tier of the target'),
   queue_seconds: z.number().describe('time spent waiting for a slot'),
@@ -32,6 +32,7 @@ const metadataSchema = z.looseObject({
   retry_after: z.number().optional().describe('seconds after which to call again'),
   reason: z.string().optional().describe('why the caller asked for it'),
   replay_of: z.string().optional().describe('the run whose dead letter this one replays'),
+  parent: z.string().optional().describe('the batch that this run is one target of'),
   dead_letter: z.string().optional().describe('its dead letter, from which it can be replayed'),
 })
 

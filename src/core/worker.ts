@@ -10,6 +10,11 @@ export interface WorkerConnection {
   stats(): Readonly<Record<string, number | string | boolean>>
   /** Fulfilled while it is able to work; a service manager's watchdog asks. Without it, being there is enough. */
   heartbeat?(): Promise<void>
+  /**
+   * Fulfilled when it can take a call, which may then have to come at once; asked before every attempt. Rejects with an
+   * error from before any effect. Without it, being there is enough.
+   */
+  ready?(): Promise<void>
   /** Ends everything it holds; called once. */
   close(): Promise<void>
 }
@@ -94,6 +99,8 @@ export interface WorkerSpec<
   /** Its block of a target in the inventory. */
   readonly target: T
   readonly breaker: BreakerDefaults
+  /** Variables of our environment that it reads; in a process of its own it has these and those that every program gets. */
+  readonly environment?: readonly string[]
   /** Names of workers that must be up before this one starts, and that stop after it. */
   readonly requires?: readonly string[]
   /** Made on first use, once per instance of the worker. Import drivers in here, not at the top of the file. */

@@ -3,11 +3,11 @@ import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import { TIERS } from '../core/context.ts'
+import { matchesPattern } from '../core/glob.ts'
 import { EFFECTS } from '../core/operation.ts'
 import {
   type Decision,
   decide,
-  matchesPattern,
   NO_POLICY,
   type Policy,
   type PolicyQuestion,

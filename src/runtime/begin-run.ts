@@ -18,7 +18,10 @@ export interface RunToBegin {
   readonly call: ResolvedCall
   readonly answer: PolicyAnswer
   readonly place: AdmissionPlace
-  readonly request: Pick<InvokeRequest, 'principal' | 'surface' | 'signal' | 'left' | 'onProgress' | 'replay'>
+  readonly request: Pick<
+    InvokeRequest,
+    'principal' | 'surface' | 'signal' | 'left' | 'onProgress' | 'replay' | 'parent'
+  >
   /** Milliseconds since the epoch: from the call on, whatever it waited for. */
   readonly deadline: number
   /** Aborted when the process will not try any longer to journal ends. */
@@ -98,7 +101,7 @@ function openJournal(parts: RuntimeParts, journal: RunJournal, starts: boolean):
   return journal.open(starts ? 'running' : 'pending')
 }
 
-function factsOf(parts: RuntimeParts, { call, deadline, request: { replay } }: RunToBegin): RunFacts {
+function factsOf(parts: RuntimeParts, { call, deadline, request: { replay, parent } }: RunToBegin): RunFacts {
   const { operation, envelope, target } = call
   const accepted_at = parts.clock.now()
   return {
@@ -117,6 +120,7 @@ function factsOf(parts: RuntimeParts, { call, deadline, request: { replay } }: R
     accepted_at,
     deadline,
     replay_of: replay?.of ?? null,
+    parent: parent ?? null,
   }
 }
 

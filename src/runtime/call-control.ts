@@ -51,14 +51,20 @@ async function authoriseControl(
 ): Promise<void> {
   const run = await runAskedAbout(parts, input)
   if (run?.principal === principal.id) return
+  if (!call.authorisedEach && (await isOwnBatch(parts, input, principal))) return
   const about = run ?? call.about?.(input) ?? null
   await authoriseCall(parts, {
     principal,
     worker: about?.worker ?? 'control',
     operation: call.name,
-    effect: call.effect,
+    effect: call.authorisedEach ? 'read' : call.effect,
     target: about === null ? null : targetOf(parts, about),
   })
+}
+
+/** A batch is looked after by whoever has asked for it. */
+async function isOwnBatch({ store }: ControlParts, { batch_id }: Record<string, unknown>, { id }: Principal) {
+  return typeof batch_id === 'string' && (await store.getBatch(batch_id))?.principal === id
 }
 
 /** The run that a call names, by its own id or by that of its dead letter. */

@@ -10,12 +10,15 @@ import { quoted } from '../core/suggest.ts'
 import type { Policy } from '../governance/policy.ts'
 import type { Redactor } from '../governance/redaction.ts'
 import type { RunRecord, Store } from '../store/store.ts'
+import type { Batches } from './batch.ts'
+import { BATCH_CALLS } from './batch-calls.ts'
 import { breakerForce, breakerList } from './breaker-calls.ts'
 import { DEAD_LETTER_CALLS } from './dead-letter-calls.ts'
 import type { DeadLetters } from './dead-letters.ts'
 import { explainRun, explanationSchema } from './explain.ts'
 import type { LiveRuns } from './live-runs.ts'
 import type { Environment, RuntimeParts } from './runtime.ts'
+import { SCHEDULE_CALLS, type ScheduleParts } from './schedule-calls.ts'
 import { toResult } from './to-result.ts'
 import { listWorkers, workerHealth, workerHealthSchema, workerListSchema } from './worker-calls.ts'
 
@@ -35,6 +38,9 @@ export interface ControlParts {
   readonly runtime: RuntimeParts | null
   /** With a running instance only. */
   readonly deadLetters?: DeadLetters | undefined
+  /** With a running instance only. */
+  readonly batches?: Batches | undefined
+  readonly schedules?: ScheduleParts | undefined
 }
 
 /** A call about runs and workers, beside the operations: derived to every surface from one table. */
@@ -48,6 +54,10 @@ export interface ControlCall<I extends z.ZodObject = z.ZodObject, O extends z.Zo
   readonly title: string
   readonly summary: string
   readonly effect: Effect
+  /** Narrows the effect by the input, for whoever is to confirm it. */
+  effectOf?(registry: Registry, input: z.output<I>): Effect
+  /** It acts only through `invoke`, which asks the policy for every run by itself; the call alone is asked for as a read. */
+  readonly authorisedEach?: true
   /** Whether it needs a running instance rather than the journal alone. */
   readonly needsRuntime: boolean
   /** Where a client sees a bounded number of MCP tools, it has none of its own, but is found and called like an operation. */
@@ -371,6 +381,8 @@ export const CONTROL_CALLS = [
   breakerList,
   breakerForce,
   ...DEAD_LETTER_CALLS,
+  ...BATCH_CALLS,
+  ...SCHEDULE_CALLS,
 ] as unknown as readonly ControlCall[]
 
 /** The run of an id, as it stands in this process, else as the journal has it. */

@@ -315,8 +315,8 @@ function timeoutOf({ accepted_at, deadline }: RunRecord): number {
   return Math.min(MAX_TIMEOUT_SECONDS, Math.max(1, deadline - accepted_at) / 1000)
 }
 
-/** As whom a letter is replayed by itself: whoever asked for the run. The policy of now is asked again. */
-function principalOf(id: string): Principal {
+/** As whom something goes on by itself: whoever asked for it. The policy of now is asked again. */
+export function principalOf(id: string): Principal {
   const kinds: Readonly<Record<string, Principal['kind']>> = { user: 'user', agent: 'agent', schedule: 'schedule' }
   return { id, kind: kinds[id.split(':')[0] ?? ''] ?? 'service' }
 }

@@ -40,7 +40,7 @@ export interface Instance {
 
 /** An instance of this process: it holds the folder, and whoever opened it says how it is run. */
 export interface OpenInstance extends Instance {
-  /** Starts the workers of the setting `startup.workers`; until they are up, it is not ready. */
+  /** Starts the workers of the setting `startup.workers`; until they are up, it is not ready. Fires schedules from now on. */
   begin(): void
   /** What systemd is told, where it has started this process. */
   readonly serviceManager: ServiceManager

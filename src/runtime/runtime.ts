@@ -30,6 +30,8 @@ export interface InvokeRequest {
   /** Aborted when the caller goes away from a run that goes on without it: the run tells of it. */
   readonly left?: AbortSignal
   readonly onProgress?: (progress: Progress) => void
+  /** Id of the batch that it is one target of. */
+  readonly parent?: string
   /** Where it replays a dead letter: the run that failed, and the id that the claim has given to this one. */
   readonly replay?: { readonly of: string; readonly run_id: string }
 }

@@ -37,6 +37,7 @@ export function toResult(run: RunRecord): WorkerResult {
       ...(typeof details?.retry_after === 'number' ? { retry_after: details.retry_after } : {}),
       ...(run.reason === null ? {} : { reason: run.reason }),
       ...(run.replay_of === null ? {} : { replay_of: run.replay_of }),
+      ...(run.parent === null ? {} : { parent: run.parent }),
       ...(run.dead_letter === null ? {} : { dead_letter: run.dead_letter }),
     },
   }

@@ -1,5 +1,6 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { type EffectCertainty, isFinal, type RunStatus } from '../core/run-status.ts'
+import { createBatchChanges } from './batch-changes.ts'
 import type { DeadLetterState } from './dead-letter.ts'
 import { createLetterChanges, type LetterChanges } from './dead-letter-changes.ts'
 import type { LetterRow } from './dead-letter-rows.ts'
@@ -154,6 +155,7 @@ export function createChanges(db: DatabaseSync, fence: number): (change: Change)
   const sql = prepareChanges(db)
   const letters = createLetterChanges(db)
   const outbox = createOutboxChanges(db)
+  const batches = createBatchChanges(db)
   return (change) => {
     switch (change[0]) {
       case 'createRun':
@@ -187,6 +189,10 @@ export function createChanges(db: DatabaseSync, fence: number): (change: Change)
         return outbox.done(change)
       case 'outboxFailed':
         return outbox.failed(change)
+      case 'createBatch':
+        return batches.create(change)
+      case 'changeBatch':
+        return batches.change(change)
       case 'getKeyedRun': {
         const [, ...scope] = change
         return first(sql.keyedRun, ...scope) ?? null

@@ -2,6 +2,7 @@ import { type Clock, systemClock } from '../core/clock.ts'
 import type { NewRunEvent, RunEvent } from '../core/events.ts'
 import { isFinal } from '../core/run-status.ts'
 import type { DeadLetterStore, NewDeadLetter } from './dead-letter.ts'
+import { createMemoryBatches } from './memory-batches.ts'
 import { byBytes, createMemoryLetters, createMemoryOutbox, type MemoryLetters } from './memory-letters.ts'
 import type { OutboxStore } from './outbox.ts'
 import {
@@ -209,12 +210,13 @@ function appendOutput(memory: Memory, run_id: string, chunks: readonly NewOutput
 }
 
 function matches(run: RunRecord, query: RunQuery): boolean {
-  const { worker, operation, target, principal, status, since, until, before } = query
+  const { worker, operation, target, principal, parent, status, since, until, before } = query
   return (
     (worker === undefined || run.worker === worker) &&
     (operation === undefined || run.operation === operation) &&
     (target === undefined || run.target === target) &&
     (principal === undefined || run.principal === principal) &&
+    (parent === undefined || run.parent === parent) &&
     (status === undefined || status.includes(run.status)) &&
     (since === undefined || run.accepted_at >= since) &&
     (until === undefined || run.accepted_at < until) &&
@@ -280,6 +282,7 @@ export function createMemoryStore(clock: Clock = systemClock): Store {
   }
   return {
     ...letterCalls(memory, call),
+    ...createMemoryBatches(call),
     fence: FENCE,
     createRun: (run) => call(() => createRun(memory, run)),
     changeRun: (change) => call(() => changeRun(memory, change)),

@@ -1,5 +1,6 @@
 import type { WireError } from '../core/errors.ts'
 import type { RunStatus } from '../core/run-status.ts'
+import type { BatchQuery, BatchState } from './batch.ts'
 import type { DeadLetterQuery, DeadLetterState } from './dead-letter.ts'
 import type { LetterRow } from './dead-letter-rows.ts'
 import type { Row, SqlValue } from './rows.ts'
@@ -52,6 +53,8 @@ export type Change =
   | readonly [op: 'enqueueOutbox', entry: Row]
   | readonly [op: 'outboxDone', id: string]
   | readonly [op: 'outboxFailed', id: string, attempts: number, next_at: number, error: string]
+  | readonly [op: 'createBatch', batch: Row, events: Row]
+  | readonly [op: 'changeBatch', id: string, from: readonly BatchState[], values: Row, events: Row]
   | readonly [op: 'getKeyedRun', principal: string, operation: string, target: string, key: string, now: number]
   | readonly [op: 'assertOwner']
   | readonly [op: 'check']
@@ -80,6 +83,9 @@ export interface Answers {
   enqueueOutbox: boolean
   outboxDone: boolean
   outboxFailed: boolean
+  /** BATCH_COLUMNS. */
+  createBatch: Row
+  changeBatch: Row | null
   /** The digest, then RUN_COLUMNS. */
   getKeyedRun: Row | null
   assertOwner: null
@@ -103,6 +109,10 @@ export type Query =
   | readonly [op: 'deadLetterStats']
   | readonly [op: 'dueOutbox', now: number, limit: number]
   | readonly [op: 'outboxStats']
+  | readonly [op: 'getBatch', id: string]
+  | readonly [op: 'getKeyedBatch', principal: string, key: string]
+  | readonly [op: 'listBatches', query: BatchQuery]
+  | readonly [op: 'getBatchEvents', id: string, after: number, limit: number]
 
 /** Every query answers with rows; what a row has is known by its decoder. */
 export type QueryAnswer = readonly Row[]

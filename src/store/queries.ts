@@ -1,6 +1,8 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { idFloor } from '../core/ids.ts'
 import { RUN_STATUSES } from '../core/run-status.ts'
+import { BATCH_STATES, type BatchQuery } from './batch.ts'
+import { BATCH_COLUMNS } from './batch-rows.ts'
 import { type DeadLetterQuery, PINNING_STATES } from './dead-letter.ts'
 import { LETTER_SELECT, stateList } from './dead-letter-changes.ts'
 import { OUTBOX_COLUMNS } from './dead-letter-rows.ts'
@@ -15,7 +17,7 @@ import type { RunQuery } from './store.ts'
 const COLUMNS = RUN_COLUMNS.join(', ')
 
 /** Filters with an index of their own, the most selective first. */
-const INDEXED = ['target', 'operation', 'principal', 'worker'] as const
+const INDEXED = ['parent', 'target', 'operation', 'principal', 'worker'] as const
 
 /** Page queries differ by their filters; more statements than these are not kept. */
 const MAX_STATEMENTS = 64
@@ -108,6 +110,20 @@ function lettersQuery({ state, before, limit, ...query }: DeadLetterQuery): Sql 
   }
 }
 
+/** A page of batches, newest first. */
+function batchesQuery({ state, operation, before, limit }: BatchQuery): Sql {
+  const found: Condition[] = []
+  if (state !== undefined)
+    found.push({ text: `state IN (${BATCH_STATES.filter((one) => state.includes(one)).map((one) => `'${one}'`)})` })
+  if (operation !== undefined) found.push({ text: 'operation = ?', value: operation })
+  if (before !== undefined) found.push({ text: 'id < ?', value: before })
+  const filter = found.length === 0 ? '' : `WHERE ${found.map(({ text }) => text).join(' AND ')}`
+  return {
+    text: `SELECT ${BATCH_COLUMNS} FROM batches ${filter} ORDER BY id DESC LIMIT ?`,
+    values: [...found.flatMap(({ value }) => (value === undefined ? [] : [value])), pageSize(limit)],
+  }
+}
+
 const LETTER_FILTERS = ['worker', 'operation', 'target', 'principal'] as const
 
 function prepareQueries(db: DatabaseSync) {
@@ -138,6 +154,12 @@ function prepareQueries(db: DatabaseSync) {
       `SELECT ${OUTBOX_COLUMNS.map((column) => `o.${column}`)}
         FROM (SELECT min(id) AS id FROM outbox GROUP BY destination) AS next JOIN outbox AS o ON o.id = next.id
         WHERE o.next_at <= ? ORDER BY o.next_at, o.id LIMIT ?`,
+    ),
+    getBatch: prepareRows(db, `SELECT ${BATCH_COLUMNS} FROM batches WHERE id = ?`),
+    getKeyedBatch: prepareRows(db, `SELECT ${BATCH_COLUMNS} FROM batches WHERE principal = ? AND key = ?`),
+    getBatchEvents: prepareRows(
+      db,
+      'SELECT seq, type, at, data FROM batch_events WHERE batch = ? AND seq > ? ORDER BY seq LIMIT ?',
     ),
     outboxStats: prepareRows(
       db,
@@ -216,6 +238,14 @@ export function createQueries(db: DatabaseSync): (query: Query) => QueryAnswer {
         return all(sql.dueOutbox, query[1], query[2])
       case 'outboxStats':
         return all(sql.outboxStats)
+      case 'getBatch':
+        return all(sql.getBatch, query[1])
+      case 'getKeyedBatch':
+        return all(sql.getKeyedBatch, query[1], query[2])
+      case 'listBatches':
+        return page(batchesQuery(query[1]))
+      case 'getBatchEvents':
+        return all(sql.getBatchEvents, query[1], query[2], query[3])
     }
   }
 }

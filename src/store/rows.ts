@@ -29,6 +29,7 @@ const FACT_COLUMNS = [
   'accepted_at',
   'deadline',
   'replay_of',
+  'parent',
 ] as const
 
 /** Columns of a run's end, in the order of `encodeEnd`. */
@@ -102,6 +103,7 @@ function encodeFacts(facts: RunFacts): SqlValue[] {
     encodeInteger(facts.accepted_at),
     encodeInteger(facts.deadline),
     optionalText(facts.replay_of),
+    optionalText(facts.parent),
   ]
 }
 
@@ -214,6 +216,7 @@ export function decodeRun(row: Row): RunRecord {
     accepted_at: numberAt(row, 12),
     deadline: numberAt(row, 13),
     replay_of: row[14] as string | null,
+    parent: row[15] as string | null,
     status: row[STATUS_AT] as RunStatus,
     started_at: row[STATUS_AT + 1] as number | null,
     end: decodeEnd(row),

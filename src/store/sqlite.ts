@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import { type Clock, systemClock } from '../core/clock.ts'
 import { entryPoint } from '../core/entry-point.ts'
+import { createBatchCalls } from './batch-calls.ts'
 import { createLetterCalls } from './dead-letter-calls.ts'
 import {
   encodeAdopt,
@@ -278,6 +279,7 @@ export async function openSqliteStore(options: SqliteOptions, internals: SqliteI
     ...writing(connections),
     ...reading(connections),
     ...createLetterCalls(connections),
+    ...createBatchCalls(connections),
     ...maintaining(connections, readOnly),
   }
 }

@@ -3,6 +3,7 @@ import type { ErrorCode } from '../core/error-table.ts'
 import type { NewRunEvent, RunEvent } from '../core/events.ts'
 import type { Effect, Priority } from '../core/operation.ts'
 import type { EffectCertainty, FinalStatus, RunStatus } from '../core/run-status.ts'
+import type { BatchStore } from './batch.ts'
 import type { DeadLetterStore, NewDeadLetter } from './dead-letter.ts'
 import type { OutboxStore } from './outbox.ts'
 
@@ -15,7 +16,7 @@ import type { OutboxStore } from './outbox.ts'
  */
 
 /** Number of the journal's format: raised by every migration. An older program refuses a newer one by name. */
-export const JOURNAL_FORMAT = 2
+export const JOURNAL_FORMAT = 3
 
 /** Facts of a run that never change. Times are milliseconds since the epoch. */
 export interface RunFacts {
@@ -36,6 +37,8 @@ export interface RunFacts {
   readonly deadline: number
   /** The run whose dead letter this one replays. */
   readonly replay_of: string | null
+  /** The batch that this run is one target of. */
+  readonly parent: string | null
 }
 
 /** How a run ended. */
@@ -134,6 +137,8 @@ export interface RunQuery {
   readonly operation?: string
   readonly target?: string
   readonly principal?: string
+  /** Id of a batch. */
+  readonly parent?: string
   readonly status?: readonly RunStatus[]
   /** accepted_at at or after, and before. */
   readonly since?: number
@@ -182,7 +187,7 @@ export interface StoreFacts {
   readonly pragmas: Readonly<Record<string, string | number>>
 }
 
-export interface Store extends DeadLetterStore, OutboxStore {
+export interface Store extends BatchStore, DeadLetterStore, OutboxStore {
   /**
    * The number of this opening: every opening for writing takes the one after the last. A journal that has been opened
    * for writing again refuses all that this one still sends, with MHV_INSTANCE_FENCED. 0 where it is only read.

@@ -30,6 +30,8 @@ export const RESERVED_NOUNS = [
   'version',
   'approvals',
   'dlq',
+  'batches',
+  'schedules',
   'breakers',
   'explain',
 ] as const
@@ -97,7 +99,7 @@ export interface ControlRoute<C = ControlCall> {
  */
 export function controlRoute<C extends NamedControl>(call: C): ControlRoute<C> {
   const [noun] = call.cli
-  const verb = call.name.slice(call.name.lastIndexOf('_') + 1)
+  const verb = dashed(call.name.slice(call.name.indexOf('_') + 1))
   const pathField = call.argument ?? null
   const one = pathField === null ? '' : `/{${pathField}}`
   const last = ['list', 'get', 'show'].includes(verb) ? '' : `/${verb}`

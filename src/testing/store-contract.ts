@@ -1,5 +1,6 @@
 import { describe } from 'node:test'
 import { createFakeClock, type FakeClock } from './fake-clock.ts'
+import { describeBatches } from './store-contract-batches.ts'
 import { describeClosing, describeMany } from './store-contract-calls.ts'
 import { describeKeys } from './store-contract-keys.ts'
 import { describeLetters } from './store-contract-letters.ts'
@@ -32,6 +33,7 @@ export function storeContract(name: string, open: (clock: FakeClock) => Promise<
     describe('closing', () => describeClosing(withStore))
     describeReading(withStore)
     describeLetters(withStore)
+    describe('a batch', () => describeBatches(withStore))
     describe('the outbox', () => describeOutbox(withStore))
     describe('taking over', () => describeAdoption(withStore))
   })

@@ -47,6 +47,7 @@ export function sampleFacts(n: number, facts: Partial<RunFacts> = {}): RunFacts 
     accepted_at: SAMPLE_START + n,
     deadline: SAMPLE_START + n + 60_000,
     replay_of: null,
+    parent: null,
     ...facts,
   }
 }

@@ -29,6 +29,16 @@ describe('RES-02: a run whose handle was given out always reaches a final state'
   })
 })
 
+describe('RES-10: a worker in a process of its own that is killed or stopped ends its runs honestly', () => {
+  test('in the same storm, with kill -9 and SIGSTOP of the processes of the workers', async () => {
+    const { report, evidence } = await runStorm({ seed: SEED, seconds: 10, callers: 10, isolation: 'process' })
+    assert.ok(holds(report), evidence.join('\n'))
+    const { worker_kill = 0, worker_stop = 0 } = report.faults
+    assert.ok(worker_kill > 0 && worker_stop > 0, JSON.stringify(report.faults))
+    assert.ok(report.completed > 10 && report.effects > 10, JSON.stringify(report))
+  })
+})
+
 describe('a storm over an instance without one of its mechanisms finds that out', { concurrency: true }, () => {
   /** What each of them is there to prevent. */
   const FOUND: Record<Breakable, (numbers: ReturnType<typeof numbersOf>) => number> = {

@@ -70,8 +70,15 @@ describe('the profiles', () => {
 
   test('as it is shipped, every operation has a tool of its own, in all profiles', () => {
     const shipped = createRegistry(workers)
-    assert.deepEqual(names(exposureOf(shipped)), names(exposureOf(shipped, { profile: 'full' })))
-    assert.ok(exposureOf(shipped).tools.length <= MAX_DIRECT_TOOLS)
+    const exposure = exposureOf(shipped)
+    assert.deepEqual(
+      operationsOf(exposure),
+      shipped.operations.map(({ id }) => id),
+    )
+    assert.ok(exposure.tools.length <= MAX_DIRECT_TOOLS)
+    // Each of the other calls has a tool, or is called by its name.
+    const called = [...names(exposure), ...exposure.controls.map(({ name }) => name)]
+    assert.ok(names(exposureOf(shipped, { profile: 'full' })).every((name) => called.includes(name)))
   })
 
   test('default has at most 25 direct tools, and none of the workers is left out', () => {

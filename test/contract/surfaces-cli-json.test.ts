@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { stringify } from 'yaml'
 import { inRoot } from '../../scripts/lib/paths.ts'
 import { createRegistry } from '../../src/core/registry.ts'
 import { RESULT_FORMAT } from '../../src/core/result.ts'
@@ -28,17 +31,23 @@ const app = surfaceApp()
 let folder: Awaited<ReturnType<typeof surfaceFolder>>
 let runId = ''
 let letterId = ''
+let batchId = ''
 
 before(async () => {
   folder = await surfaceFolder()
+  const schedules = { nightly: { operation: 'probe.touch', target: 'one', cron: '@daily' } }
+  await writeFile(join(folder.path, 'settings', 'schedules.yaml'), stringify({ version: 1, schedules }))
   const { stdout } = await runHere(['probe', 'emit', 'one', '--pieces', 'a', '--json', '--folder', folder.path], {
     app,
   })
   runId = JSON.parse(stdout).run_id
   const failing = ['probe', 'fail', 'one', '--code', 'MHV_SSH_AUTH_FAILED', '--json', '--folder', folder.path]
+  batchId = JSON.parse((await runHere([...BATCH, '--json', '--folder', folder.path], { app })).stdout).batch.batch_id
   letterId = JSON.parse((await runHere(failing, { app })).stdout).metadata.dead_letter
 })
 after(() => folder.remove())
+
+const BATCH = ['batches', 'run', 'probe.fail', '--select', 'one', '--input', '{"code":"MHV_SSH_AUTH_FAILED"}', '--yes']
 
 /** Every command, and how it ends otherwise than well. */
 const CASES: Readonly<Record<string, () => readonly string[]>> = {
@@ -54,6 +63,18 @@ const CASES: Readonly<Record<string, () => readonly string[]>> = {
   explain: () => ['explain', runId],
   'workers list': () => ['workers', 'list'],
   'workers health': () => ['workers', 'health', 'probe', '--ping', 'one'],
+  'batches plan': () => ['batches', 'plan', 'probe.touch', '--select', 'one'],
+  'batches run': () => ['batches', 'run', 'probe.touch', '--select', 'one', '--yes'],
+  'batches show': () => ['batches', 'show', batchId],
+  'batches list': () => ['batches', 'list', '--limit', '1'],
+  'batches stop': () => ['batches', 'stop', batchId],
+  'batches resume': () => ['batches', 'resume', batchId],
+  'batches rerun': () => ['batches', 'rerun', batchId, '--yes'],
+  'schedules list': () => ['schedules', 'list'],
+  'schedules show': () => ['schedules', 'show', 'nightly'],
+  'schedules pause': () => ['schedules', 'pause', 'nightly'],
+  'schedules resume': () => ['schedules', 'resume', 'nightly'],
+  'schedules run-now': () => ['schedules', 'run-now', 'nightly'],
   'dlq list': () => ['dlq', 'list', '--limit', '1'],
   'dlq show': () => ['dlq', 'show', letterId],
   'dlq replay': () => ['dlq', 'replay', letterId],

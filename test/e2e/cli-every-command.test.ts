@@ -18,6 +18,8 @@ import { type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
 
 /** The dead letter of the examples. */
 const LETTER = '01K5E2W9QZ3V7M4T8N6R1XJYHC'
+/** The batch of the examples. */
+const BATCH = '01K5E2W9QZ3V7M4T8N6R1XJYHD'
 
 const registry = createRegistry(workers)
 const newProgram = () => buildProgram({ registry, version: '', rest: null, found: () => undefined })
@@ -115,6 +117,9 @@ describe('CLI-02: every example does what it says', { skip: sshdMissing() }, () 
     const file = join(folder, 'settings', 'inventory.yaml')
     const inventory = parse(await readFile(file, 'utf8')) as { targets: Record<string, unknown> }
     await writeFile(file, stringify({ ...inventory, targets: { 'web-1': inventory.targets.box } }))
+    const schedule = { operation: 'ssh.execute', target: 'web-1', input: { command: 'true' }, cron: '@daily' }
+    const schedules = { 'nightly-report': schedule }
+    await writeFile(join(folder, 'settings', 'schedules.yaml'), stringify({ version: 1, schedules }))
     command = await cliCommand()
     run_id = (await latest('mahavishnu ssh execute web-1 --quiet -- true')).run_id
     last = run_id
@@ -128,7 +133,9 @@ describe('CLI-02: every example does what it says', { skip: sshdMissing() }, () 
   /** Runs a line as it stands in the help, but for the names of what differs from one instance to the next. */
   async function type(line: string) {
     const letter = line.includes(LETTER) ? await newLetter() : LETTER
+    const batch = line.includes(BATCH) ? await newBatch(line.includes('rerun')) : BATCH
     const here = line
+      .replaceAll(BATCH, batch)
       .replaceAll('01K5E2W9QZ3V7M4T8N6R1XJYHB', run_id)
       .replaceAll(LETTER, letter)
       .replace(/http\.port=\d+/, 'http.port=0')
@@ -144,6 +151,19 @@ describe('CLI-02: every example does what it says', { skip: sshdMissing() }, () 
     await mkdir(cwd)
     last = run.run_id
     return metadata.dead_letter ?? assert.fail(`a run without a dead letter: ${run.error_code}`)
+  }
+
+  /** A batch that has ended: well, or with a target that failed and would go well now. */
+  async function newBatch(failed: boolean): Promise<string> {
+    const file = join(folder, `later-${letters++}`)
+    const command = failed ? `test -e ${file} || { touch ${file}; false; }` : 'true'
+    const line = `mahavishnu batches run ssh.execute --select web-1 --input '${JSON.stringify({ command })}' --yes --json`
+    const { stdout } = await inShell('bash', line, batchShell())
+    return (JSON.parse(stdout) as { batch: { batch_id: string } }).batch.batch_id
+  }
+
+  function batchShell() {
+    return { command, env: { MAHAVISHNU_HOME: folder, HOME: folder } }
   }
 
   function stopWhenUp(pid: number, stderr: () => string): void {

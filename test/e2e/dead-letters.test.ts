@@ -121,7 +121,10 @@ describe('RES-07: dead letters of a real host, on every surface', { skip: sshdMi
         await client.callTool({ name: 'ssh_execute', arguments: { target: 'box', timeout, ...input } })
       },
       async call(name, input) {
-        const { structuredContent, content, isError } = await client.callTool({ name, arguments: input })
+        const { structuredContent, content, isError } = await client.callTool({
+          name: 'operation_call',
+          arguments: { operation: name, input },
+        })
         return isError ? { text: JSON.stringify(content), ...(structuredContent as object) } : structuredContent
       },
     },

@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path'
 import { type DocBlock, matchesShown, parsePage } from '../../scripts/docs/blocks.ts'
 import { loadInventory } from '../../src/config/inventory.ts'
 import { loadSettings } from '../../src/config/layers.ts'
+import { loadSchedules } from '../../src/config/schedules.ts'
 import { createRegistry } from '../../src/core/registry.ts'
 import { loadPolicy } from '../../src/governance/policy-file.ts'
 import { workers } from '../../src/workers/index.ts'
@@ -37,7 +38,7 @@ interface State {
  * | --- | --- |
  * | `sh` | run by bash; `exit=202` expects that code, `background` leaves it running until the end of the page |
  * | any with `output` | compared with what the `sh` block before has said; `…` stands for anything |
- * | `yaml settings`, `inventory`, `policy`, `policy-rules` | read by the parser of that file; `write=FILE` writes it into the instance too |
+ * | `yaml settings`, `inventory`, `schedules`, `policy`, `policy-rules` | read by the parser of that file; `write=FILE` writes it into the instance too |
  * | `json` | parsed; `mcp-config`: the server in it is asked for its tools |
  * | `ts` | type-checked |
  * | any with `no-run="reason"` | nothing, and the reason is reported |
@@ -111,7 +112,13 @@ async function endGroup(child: ChildProcess): Promise<void> {
   await exited
 }
 
-const FILES = { settings: 'mahavishnu.yaml', inventory: 'inventory.yaml', policy: 'policy.yaml' } as const
+const FILES = {
+  settings: 'mahavishnu.yaml',
+  inventory: 'inventory.yaml',
+  schedules: 'schedules.yaml',
+  policy: 'policy.yaml',
+} as const
+const KINDS = ['settings', 'inventory', 'schedules', 'policy'] as const
 
 async function checkYaml({ text, info }: DocBlock, { place }: State): Promise<string> {
   const file = info.write
@@ -121,23 +128,28 @@ async function checkYaml({ text, info }: DocBlock, { place }: State): Promise<st
     await writeFile(path, place.fill(text))
   }
   const rules = info['policy-rules'] !== undefined
-  const kind = rules ? 'policy' : (['settings', 'inventory', 'policy'] as const).find((name) => name in info)
-  if (kind === undefined) return 'a yaml block says whether it is settings, inventory, policy or policy-rules'
+  const kind = rules ? 'policy' : KINDS.find((name) => name in info)
+  if (kind === undefined)
+    return 'a yaml block says whether it is settings, inventory, schedules, policy or policy-rules'
   const folder = await mkdtemp(join(tmpdir(), 'mhv-doc-yaml-'))
   try {
     const at = join(folder, 'settings', FILES[kind])
     await mkdir(dirname(at))
     await writeFile(at, rules ? `version: 1\nname: page\nrules:\n${text}` : text)
-    await parseAs(kind, folder, at)
+    await parseAs(kind, folder, at, place)
     return ''
   } finally {
     await rm(folder, { recursive: true })
   }
 }
 
-async function parseAs(kind: keyof typeof FILES, folder: string, file: string): Promise<void> {
+async function parseAs(kind: keyof typeof FILES, folder: string, file: string, place: DocPlace): Promise<void> {
   const registry = createRegistry(workers)
   if (kind === 'policy') await loadPolicy(file)
   else if (kind === 'inventory') await loadInventory({ file, registry })
-  else await loadSettings({ folder, registry, env: {}, flags: [] })
+  else if (kind === 'schedules') {
+    // Their targets are those of the page's instance.
+    const inventory = await loadInventory({ file: join(place.instance, 'settings', FILES.inventory), registry })
+    await loadSchedules({ file, registry, inventory })
+  } else await loadSettings({ folder, registry, env: {}, flags: [] })
 }

@@ -15,6 +15,7 @@ import { createRedactor, type Redactor } from '../../src/governance/redaction.ts
 import { type Admission, type AdmissionLimits, createAdmission } from '../../src/resilience/admission.ts'
 import { createCircuitBreakers } from '../../src/resilience/circuit-breakers.ts'
 import { createRetryPolicy, type RetryLimits } from '../../src/resilience/retry.ts'
+import { type Batches, createBatches } from '../../src/runtime/batch.ts'
 import { callControl } from '../../src/runtime/call-control.ts'
 import { createDeadLetters, type DeadLetters } from '../../src/runtime/dead-letters.ts'
 import { createInvoker } from '../../src/runtime/invoke.ts'
@@ -33,7 +34,9 @@ export const BOB: Principal = { id: 'agent:bob', kind: 'agent' }
 
 export const ALLOW_ALL = 'version: 1\nname: all\nrules:\n  - { id: all, decision: allow }\n'
 
-const TARGETS: Record<string, { tier: Tier; tags: string[] }> = {
+export type TestTargets = Readonly<Record<string, { tier: Tier; tags: string[]; groups?: string[] }>>
+
+const TARGETS: TestTargets = {
   one: { tier: 'dev', tags: [] },
   two: { tier: 'dev', tags: [] },
   vault: { tier: 'prod', tags: ['pci'] },
@@ -49,6 +52,8 @@ export interface FixtureOptions {
   readonly change?: (parts: RuntimeParts) => RuntimeParts
   readonly worker?: (worker: AnyWorker) => AnyWorker
   readonly policy?: string | null
+  /** Instead of `one`, `two` and `vault`. */
+  readonly targets?: TestTargets
   /** Of the process, and of each worker, target and principal without limits of its own here. */
   readonly limits?: Partial<AdmissionLimits>
   readonly workerLimits?: Partial<AdmissionLimits>
@@ -74,6 +79,7 @@ export interface LogLine {
 export interface RuntimeFixture {
   readonly parts: RuntimeParts
   readonly deadLetters: DeadLetters
+  readonly batches: Batches
   readonly ledger: ProbeLedger
   readonly clock: FakeClock
   readonly store: Store
@@ -122,10 +128,12 @@ export function createRuntimeFixture(options: FixtureOptions = {}): RuntimeFixtu
   const parts = partsOf(options, clock, options.worker?.(probe) ?? probe, log)
   const invoker = createInvoker(parts)
   const deadLetters = createDeadLetters(parts, invoker.invoke)
+  const batches = createBatches(parts, invoker.invoke)
 
   const fixture: RuntimeFixture = {
     parts,
     deadLetters,
+    batches,
     ledger,
     clock: clock as FakeClock,
     store: parts.store,
@@ -144,7 +152,7 @@ export function createRuntimeFixture(options: FixtureOptions = {}): RuntimeFixtu
       })
     },
     control: (name, input, principal = ALICE) =>
-      callControl({ ...parts, runtime: parts, deadLetters }, { name, input, principal }),
+      callControl({ ...parts, runtime: parts, deadLetters, batches }, { name, input, principal }),
     async run(promise, stepMs = 50) {
       let settled = false
       const done = () => {
@@ -258,11 +266,11 @@ function environmentOf(options: FixtureOptions, worker: AnyWorker): Environment 
     retryLimits: () => ({ ...RETRY, ...options.retry }),
     deadLetters: () => z.parse(deadLetterSettingsSchema, options.deadLetters ?? {}),
     resolveTarget(name) {
-      const known = TARGETS[name]
+      const known = (options.targets ?? TARGETS)[name]
       if (known === undefined) throw mhvError('MHV_TARGET_UNKNOWN', `no target ${name}`)
-      return { target: { name, ...known, groups: [], address: { name } }, settings }
+      return { target: { name, groups: [], ...known, address: { name } }, settings }
     },
-    targetNames: () => Object.keys(TARGETS),
+    targetNames: () => Object.keys(options.targets ?? TARGETS),
     checkDisk: options.checkDisk ?? (async () => undefined),
   }
 }

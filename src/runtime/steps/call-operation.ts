@@ -32,7 +32,7 @@ export async function connectionFor(parts: RuntimeParts, run: RunToAttempt): Pro
   signal.addEventListener('abort', onAbort, { once: true })
   if (signal.aborted) onAbort()
   try {
-    const { connection } = await Promise.race([aborted.promise, parts.instances.get(run.call.operation.worker)])
+    const connection = await Promise.race([aborted.promise, readyConnection(parts, run)])
     // The last look before it acts: making a connection may have taken long, and so may the pause before a retry.
     await parts.lease.confirm()
     // The journal may have taken long to answer, too: what was given up meanwhile does not act.
@@ -41,6 +41,12 @@ export async function connectionFor(parts: RuntimeParts, run: RunToAttempt): Pro
   } finally {
     signal.removeEventListener('abort', onAbort)
   }
+}
+
+async function readyConnection(parts: RuntimeParts, run: RunToAttempt): Promise<WorkerConnection> {
+  const { connection } = await parts.instances.get(run.call.operation.worker)
+  await connection.ready?.()
+  return connection
 }
 
 /** Said of a write that was not taken, whatever the operation had done before it. */

@@ -77,7 +77,8 @@ export function inputDigest(call: ParsedCall): string {
   return createHash('sha256').update(canonicalJson(subject)).digest('hex')
 }
 
-function canonicalJson(value: unknown): string {
+/** JSON with the keys of every object sorted. */
+export function canonicalJson(value: unknown): string {
   return JSON.stringify(value, (_key, each: unknown) => {
     if (typeof each !== 'object' || each === null || Array.isArray(each)) return each
     return Object.fromEntries(Object.entries(each).sort(([a], [b]) => (a < b ? -1 : 1)))

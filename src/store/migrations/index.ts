@@ -1,5 +1,6 @@
 import { journal } from './0001-journal.ts'
 import { resilience } from './0002-resilience.ts'
+import { batches } from './0003-batches.ts'
 
 export interface Migration {
   /** The format that the journal has afterwards. */
@@ -8,4 +9,4 @@ export interface Migration {
 }
 
 /** Every migration, in order; the last one's format is JOURNAL_FORMAT. One that was released is never changed. */
-export const MIGRATIONS: readonly Migration[] = [journal, resilience]
+export const MIGRATIONS: readonly Migration[] = [journal, resilience, batches]

@@ -5,7 +5,18 @@ export type ValueSource =
   | { readonly kind: 'words'; readonly words: readonly string[] }
   /** Targets of the inventory that this worker can act on; all of them without a worker. */
   | { readonly kind: 'targets'; readonly worker?: string }
-  | { readonly kind: 'runs' | 'letters' | 'workers' | 'operations' | 'settings' | 'assignments' | 'folders' }
+  | {
+      readonly kind:
+        | 'runs'
+        | 'letters'
+        | 'batches'
+        | 'schedules'
+        | 'workers'
+        | 'operations'
+        | 'settings'
+        | 'assignments'
+        | 'folders'
+    }
 
 const sources = new WeakMap<Argument | Option, ValueSource>()
 
@@ -24,6 +35,8 @@ const NAMED_BY: Readonly<Record<string, ValueSource>> = {
   run_id: { kind: 'runs' },
   letter_id: { kind: 'letters' },
   letters: { kind: 'letters' },
+  batch_id: { kind: 'batches' },
+  name: { kind: 'schedules' },
   worker: { kind: 'workers' },
   operation: { kind: 'operations' },
   on: { kind: 'targets' },

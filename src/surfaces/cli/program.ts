@@ -58,6 +58,7 @@ const NOUNS: Readonly<Record<string, string>> & { readonly runs: string } = {
   runs: 'Look at runs, follow them, wait for them, cancel them, explain them',
   workers: 'Look at workers, their operations, targets and health',
   breakers: 'Look at circuit breakers, hold them open or closed',
+  batches: 'Run one operation on many targets: plan it, run it, watch it, stop it, run the failed again',
   dlq: 'Look at dead letters, replay them, put them away',
 }
 

@@ -22,7 +22,7 @@ export function runCompletion(
 /** Somebody waits for the answer with a finger on the key: later than this it helps nobody. Milliseconds. */
 const LATEST_MS = 2_000
 
-/** Runs, or dead letters, that are offered, newest first. */
+/** Runs, dead letters, or batches, that are offered, newest first. */
 const MOST_OFFERED = 50
 const MOST_DESCRIPTION = 80
 
@@ -99,6 +99,10 @@ async function valuesOf(session: Session, source: ValueSource, place: InstancePl
       return runsOf({ ...session, globals: { ...session.globals, place } })
     case 'letters':
       return lettersOf({ ...session, globals: { ...session.globals, place } })
+    case 'batches':
+      return batchesOf({ ...session, globals: { ...session.globals, place } })
+    case 'schedules':
+      return schedulesOf({ ...session, globals: { ...session.globals, place } })
   }
 }
 
@@ -108,6 +112,27 @@ function lettersOf(session: Session): Promise<readonly Candidate[]> {
       letters: readonly { letter_id: string; operation: string; target: string | null; state: string }[]
     }
     return letters.map((letter) => ({ value: letter.letter_id, description: `${subjectOf(letter)}, ${letter.state}` }))
+  })
+}
+
+function batchesOf(session: Session): Promise<readonly Candidate[]> {
+  return withInstance(session, 'look', 'completion', async ({ control, principal }) => {
+    const { batches } = (await control({ name: 'batch_list', input: { limit: MOST_OFFERED }, principal })) as {
+      batches: readonly { batch_id: string; operation: string; select: string; state: string }[]
+    }
+    return batches.map(({ batch_id, operation, select, state }) => ({
+      value: batch_id,
+      description: `${operation} on ${select}, ${state}`,
+    }))
+  })
+}
+
+function schedulesOf(session: Session): Promise<readonly Candidate[]> {
+  return withInstance(session, 'look', 'completion', async ({ control, principal }) => {
+    const { schedules } = (await control({ name: 'schedule_list', input: {}, principal })) as {
+      schedules: readonly { name: string; operation: string; timing: string }[]
+    }
+    return schedules.map(({ name, operation, timing }) => ({ value: name, description: `${operation}, ${timing}` }))
   })
 }
 

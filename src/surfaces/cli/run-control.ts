@@ -8,6 +8,7 @@ import { confirm } from './confirm.ts'
 import { endingOf } from './failure.ts'
 import { type Session, withInstance } from './session.ts'
 import { explanationOfRunText, runsText, runText, runWithEventsText } from './show.ts'
+import { batchesText, batchPlanText, batchText, exitOfBatch, waitForBatch } from './show-batches.ts'
 import { breakersText, forcedBreakerText } from './show-breakers.ts'
 import {
   deadLetterStatsText,
@@ -16,6 +17,7 @@ import {
   replayText,
   shownDeadLetterText,
 } from './show-dead-letters.ts'
+import { changedScheduleText, schedulesText, shownScheduleText } from './show-schedules.ts'
 import { healthText, workersText } from './show-workers.ts'
 
 type Call = Extract<Invocation, { kind: 'control' }>
@@ -23,13 +25,14 @@ type Answer = Record<string, unknown>
 
 /** Makes a control call and shows its answer. Resolves with the exit code. */
 export async function runControl(session: Session, { control, input, confirmed }: Call): Promise<number> {
-  if (control.effect === 'destroy' && !confirmed) await confirmControl(session, control, input)
+  const effect = control.effectOf?.(session.app.registry, input) ?? control.effect
+  if (effect === 'destroy' && !confirmed) await confirmControl(session, control, input)
   const how = control.needsRuntime ? 'use' : 'read'
   try {
     return await withInstance(session, how, control.cli.join(' '), async (instance) => {
       const ask = (given: Readonly<Record<string, unknown>>) => askOnce(session, instance, control.name, given)
       if (control.name === 'run_output' && !session.globals.json) return showWholeOutput(session, input, ask)
-      const answer = await ask(input)
+      const answer = await answerOf(session, instance, control.name, input)
       if (session.globals.json) session.out.document({ ...answer, metadata: { format: RESULT_FORMAT } })
       else session.out.say(answerText(control.name, answer, session.out.columns))
       return exitOfAnswer(control.name, answer)
@@ -49,6 +52,17 @@ function confirmControl(session: Session, { cli, argument }: Call['control'], in
   return confirm(session, { doing: `${doing} ${about}`, word: String(about) })
 }
 
+/** Calls whose batch is waited for. */
+const STARTS_BATCH = ['batch_run', 'batch_rerun', 'batch_resume']
+
+async function answerOf(session: Session, instance: Instance, name: string, input: Call['input']): Promise<Answer> {
+  // A short wait here: how far it is should be told.
+  const follows = STARTS_BATCH.includes(name)
+  const answer = await askOnce(session, instance, name, follows ? { seconds: 0, ...input } : input)
+  if (!follows) return answer
+  return waitForBatch(session, input, answer, (given) => askOnce(session, instance, 'batch_get', given))
+}
+
 function askOnce({ interrupt }: Session, instance: Instance, name: string, input: unknown): Promise<Answer> {
   return instance.control({ name, input, principal: instance.principal, signal: interrupt })
 }
@@ -61,6 +75,7 @@ function answerText(name: string, answer: Answer, width: number | null): string 
       return runWithEventsText(answer)
     case 'run_wait':
     case 'run_cancel':
+    case 'schedule_run_now':
       return runText(answer.run as WorkerResult)
     case 'run_explain':
       return explanationOfRunText(answer)
@@ -72,6 +87,23 @@ function answerText(name: string, answer: Answer, width: number | null): string 
       return forcedBreakerText(answer, width, systemClock.now())
     case 'worker_health':
       return healthText(answer, width)
+    case 'batch_list':
+      return batchesText(answer, width)
+    case 'batch_plan':
+      return batchPlanText(answer)
+    case 'batch_run':
+    case 'batch_get':
+    case 'batch_stop':
+    case 'batch_resume':
+    case 'batch_rerun':
+      return batchText(answer)
+    case 'schedule_list':
+      return schedulesText(answer, width)
+    case 'schedule_show':
+      return shownScheduleText(answer)
+    case 'schedule_pause':
+    case 'schedule_resume':
+      return changedScheduleText(answer, width)
     case 'dlq_list':
       return deadLettersText(answer, width)
     case 'dlq_show':
@@ -91,7 +123,8 @@ function answerText(name: string, answer: Answer, width: number | null): string 
 
 /** Who waits for a run wants to know how it ended, as if it had been run here. */
 function exitOfAnswer(name: string, answer: Answer): number {
-  if (name === 'run_wait' || name === 'dlq_replay') return endingOf(answer.run as WorkerResult).exit
+  if (['run_wait', 'dlq_replay', 'schedule_run_now'].includes(name)) return endingOf(answer.run as WorkerResult).exit
+  if (STARTS_BATCH.includes(name)) return exitOfBatch(answer)
   if (name === 'run_cancel') return answer.ended === true ? EXIT.ok : EXIT.timeout
   const ping = answer.ping as { healthy: boolean } | null | undefined
   return ping?.healthy === false ? EXIT.network : EXIT.ok

@@ -61,6 +61,7 @@ export function runText(run: WorkerResult): string {
     ['recovered', metadata.recovered_by === undefined ? null : RECOVERED[metadata.recovered_by]],
     ['dead letter', metadata.dead_letter === undefined ? null : letterText(metadata.dead_letter)],
     ['replay of', metadata.replay_of ?? null],
+    ['batch', metadata.parent ?? null],
     ['asked by', `${metadata.principal}, ${metadata.surface}`],
     ['reason', metadata.reason === undefined ? null : plainLine(metadata.reason)],
     ['tier', metadata.tier],

@@ -42,7 +42,7 @@ function propertiesOf(schema: PublicSchema): Readonly<Record<string, PublicSchem
   return (schema.properties ?? {}) as Readonly<Record<string, PublicSchema>>
 }
 
-/** Everything in a query is text: numbers and booleans are read as what their schema says. Others are left to it. */
+/** Everything in a query is text: numbers, booleans and objects are read as what their schema says. Others are left to it. */
 function queryInput(request: FastifyRequest, fields: Readonly<Record<string, PublicSchema>>): Record<string, unknown> {
   const query = request.query as Readonly<Record<string, string | string[]>>
   return Object.fromEntries(Object.entries(query).map(([name, text]) => [name, typed(text, fields[name])]))
@@ -53,8 +53,18 @@ const NUMBER = /^-?\d+(\.\d+)?([eE][+-]?\d+)?$/
 function typed(text: string | string[], schema: PublicSchema | undefined): unknown {
   if (typeof text !== 'string') return text
   if ((schema?.type === 'number' || schema?.type === 'integer') && NUMBER.test(text)) return Number(text)
+  if (schema?.type === 'object') return parsed(text)
   if (schema?.type === 'boolean' && (text === 'true' || text === 'false')) return text === 'true'
   return text
+}
+
+/** JSON, where an object is wanted; what is none is left to the schema. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
 }
 
 /** RFC 8288, for an answer that is one page of many. */

@@ -9,6 +9,7 @@ export const ssh = defineWorker<typeof sshSettings, typeof sshTarget, SshPool>({
   description:
     'Runs commands on hosts over SSH. It needs an account with a key, an agent or a password, and the host key in a ' +
     'known_hosts file. Connections are kept and shared between commands.',
+  environment: ['SSH_AUTH_SOCK'],
   settings: sshSettings,
   target: sshTarget,
   // The window is as long as five attempts that each wait for a connection in vain, and more.

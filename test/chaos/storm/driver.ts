@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Isolation } from '../../../src/config/isolation-schema.ts'
 import { openSqliteStore } from '../../../src/store/sqlite.ts'
 import type { Store } from '../../../src/store/store.ts'
 import { exitOnSignals } from '../../helpers/processes.ts'
@@ -17,6 +18,8 @@ export interface StormOptions {
   readonly seconds: number
   /** The mechanism that the instance does without; null for none. */
   readonly broken?: Breakable | null
+  /** Where the workers run; default: in the main process. */
+  readonly isolation?: Isolation
   readonly callers?: number
   /** How long callers get to be told their ends once the faults are over, in seconds. */
   readonly calmSeconds?: number
@@ -29,6 +32,7 @@ export interface StormReport {
   readonly seed: number
   readonly seconds: number
   readonly broken: Breakable | null
+  readonly isolation: Isolation
   /** Faults by kind, as far as they happened. */
   readonly faults: Readonly<Partial<Record<FaultKind, number>>>
   readonly skipped_faults: readonly string[]
@@ -65,9 +69,9 @@ const MOST_EVIDENCE = 12
 
 /** One storm from beginning to end. Leaves nothing behind, also when it fails or the process is told to end. */
 export async function runStorm(options: StormOptions): Promise<Storm> {
-  const { seed, seconds, broken = null, callers = 12, calmSeconds = 30 } = options
+  const { seed, seconds, broken = null, isolation = 'none', callers = 12, calmSeconds = 30 } = options
   exitOnSignals()
-  await using surroundings = await makeSurroundings()
+  await using surroundings = await makeSurroundings(isolation)
   const instances = createInstances({ folder: surroundings.folder, broken, env: surroundings.env })
   const atExit = () => {
     void instances.abandon()
@@ -84,7 +88,7 @@ export async function runStorm(options: StormOptions): Promise<Storm> {
     const faults = await blow(options, { surroundings, instances, load })
     const endings = await calm(instances, load, calmSeconds * 1_000)
     const findings = await check({ surroundings, instances, load, faults, endings })
-    return tell({ seed, seconds, broken }, { instances, load, faults, findings })
+    return tell({ seed, seconds, broken, isolation }, { instances, load, faults, findings })
   } finally {
     await load?.finish(0)
     await instances.abandon()
@@ -100,7 +104,7 @@ interface StormParts {
 
 /** The faults of the schedule, while the load goes on. */
 async function blow(options: StormOptions, { surroundings, instances, load }: StormParts): Promise<FaultLog> {
-  const { seed, seconds, onProgress } = options
+  const { seed, seconds, isolation, onProgress } = options
   const { folder, links, clockFile, ownDisk, missing } = surroundings
   const skipped = (kind: FaultKind) => {
     if (kind === 'disk_full') return missing.disk
@@ -113,6 +117,7 @@ async function blow(options: StormOptions, { surroundings, instances, load }: St
       folder,
       links,
       clockFile,
+      isolated: isolation === 'process',
       ownDisk,
       skipped,
       callStale: ({ port, number }) => load.callStale(port, `stale-${number}`),
@@ -214,7 +219,7 @@ interface ToTell {
   readonly findings: Checked
 }
 
-function tell(of: Pick<StormReport, 'seed' | 'seconds' | 'broken'>, parts: ToTell): Storm {
+function tell(of: Pick<StormReport, 'seed' | 'seconds' | 'broken' | 'isolation'>, parts: ToTell): Storm {
   const { instances, load, faults, findings } = parts
   const { calls, broken: broken_calls, refused, cancelled } = load.log
   const { runs, completed, operations, replays, effects, acknowledged } = findings

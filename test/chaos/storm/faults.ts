@@ -1,9 +1,11 @@
 import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { rm, statfs, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { systemCode } from '../../../src/core/errors.ts'
 import { fillDisk, fillerOf } from '../../helpers/disk.ts'
+import { childrenOf, until } from '../../helpers/processes.ts'
 import type { TcpProxy } from '../../helpers/tcp-proxy.ts'
 import { UNDER_WAY_MS } from './check.ts'
 import { monotonicMs } from './far-side.ts'
@@ -17,6 +19,8 @@ export interface FaultParts {
   readonly links: readonly TcpProxy[]
   /** File with the offset of the instances' clock; null where they have the machine's. */
   readonly clockFile: string | null
+  /** Whether the workers have processes of their own; without, there is nothing to do for that lane. */
+  readonly isolated: boolean
   /** Whether the folder is a small disk of its own, which may be filled. */
   readonly ownDisk: boolean
   /** Calls a process that was taken over, as clients do that still have its address. */
@@ -70,7 +74,7 @@ export function createFaults(parts: FaultParts, schedule: Schedule, signal: Abor
   }
 
   function actOn(fault: Fault): Promise<void> {
-    const { for_ms = 0, bytes = 0, offset_seconds = 0 } = fault
+    const { for_ms = 0, bytes = 0, offset_seconds = 0, which = 0 } = fault
     if (fault.kind === 'kill') return kill()
     if (fault.kind === 'pause') return pause(for_ms)
     if (fault.kind === 'steal') return steal()
@@ -78,6 +82,8 @@ export function createFaults(parts: FaultParts, schedule: Schedule, signal: Abor
     if (fault.kind === 'flap') return flap(for_ms)
     if (fault.kind === 'stall') return stall(for_ms)
     if (fault.kind === 'disk_full') return fill(for_ms)
+    if (fault.kind === 'worker_kill') return killWorker(which)
+    if (fault.kind === 'worker_stop') return stopWorker(which, for_ms)
     return jump(offset_seconds)
   }
 
@@ -163,6 +169,36 @@ export function createFaults(parts: FaultParts, schedule: Schedule, signal: Abor
     note('disk has room again')
   }
 
+  /** One of the processes that the workers have, as soon as there is any. */
+  async function workerProcess(which: number): Promise<number | undefined> {
+    let own: readonly number[] = []
+    const found = () => {
+      const life = parts.instances.current()
+      own = life === null ? [] : childrenOf(life.pid).filter(isWorkerProcess)
+      return own.length > 0 || signal.aborted
+    }
+    await until(found, 30_000)
+    return own[Math.floor(which * own.length)]
+  }
+
+  async function killWorker(which: number): Promise<void> {
+    const pid = await workerProcess(which)
+    if (pid === undefined) return
+    signalIfThere(pid, 'SIGKILL')
+    note(`process ${pid} of a worker killed`)
+  }
+
+  async function stopWorker(which: number, ms: number): Promise<void> {
+    const pid = await workerProcess(which)
+    if (pid === undefined) return
+    signalIfThere(pid, 'SIGSTOP')
+    note(`process ${pid} of a worker stopped`)
+    await delay(ms)
+    // Its pid is nobody else's while it is a worker's process.
+    const goesOn = isWorkerProcess(pid) && signalIfThere(pid, 'SIGCONT')
+    note(`process ${pid} of a worker ${goesOn ? 'goes on' : 'was replaced'}`)
+  }
+
   async function jump(seconds: number): Promise<void> {
     if (parts.clockFile === null) return
     await writeFile(parts.clockFile, `${seconds >= 0 ? '+' : ''}${seconds}\n`)
@@ -180,8 +216,26 @@ export function createFaults(parts: FaultParts, schedule: Schedule, signal: Abor
     log: { counts, skipped, timeline, takenOver } satisfies FaultLog,
     keepDiskUsable,
     async run(untilMs: number): Promise<void> {
-      await Promise.all(LANE_NAMES.map((name) => runLane(schedule[name], untilMs)))
+      const lanes = LANE_NAMES.filter((name) => name !== 'worker' || parts.isolated)
+      await Promise.all(lanes.map((name) => runLane(schedule[name], untilMs)))
     },
+  }
+}
+
+function isWorkerProcess(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('/worker-process/child.')
+  } catch {
+    return false
+  }
+}
+
+/** Whether it was there to be told. */
+function signalIfThere(pid: number, name: NodeJS.Signals): boolean {
+  try {
+    return process.kill(pid, name)
+  } catch {
+    return false
   }
 }
 

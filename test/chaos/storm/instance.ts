@@ -6,16 +6,18 @@ import { createConfigCalls } from '../../../src/app/config-calls.ts'
 import { type Composition, createInstances, production } from '../../../src/app.ts'
 import { createRegistry } from '../../../src/core/registry.ts'
 import { runCli } from '../../../src/surfaces/cli/run.ts'
-import { workers } from '../../../src/workers/index.ts'
 import { BREAKABLE, partsWithout } from './broken.ts'
-import { createFarWorker } from './far-worker.ts'
+import type { workers as Workers } from './workers.ts'
 
 const [life = '0', without = 'none', ...args] = process.argv.slice(2)
 const broken = BREAKABLE.find((name) => name === without) ?? null
+const workersModule = new URL(`./workers.ts?life=${Number(life)}`, import.meta.url)
+const { workers } = (await import(workersModule.href)) as { readonly workers: typeof Workers }
 const composition: Composition = {
   ...production(),
   ...partsWithout(broken),
-  registry: createRegistry([...workers, createFarWorker(Number(life))]),
+  registry: createRegistry(workers),
+  workersModule,
 }
 const app = {
   registry: composition.registry,

@@ -9,8 +9,21 @@ import { createRandom, type Random } from './random.ts'
  * - `stall`: nothing passes on the way to the far side, in either direction, and nobody is told.
  * - `disk_full`: the disk of the journal is full to the last byte.
  * - `clock_jump`: the instance's wall clock is so many seconds off from now on.
+ * - `worker_kill`: SIGKILL to the process of a worker, where they have their own.
+ * - `worker_stop`: SIGSTOP to one; SIGCONT after a while, unless it was replaced by then.
  */
-export const FAULT_KINDS = ['kill', 'pause', 'steal', 'drop', 'flap', 'stall', 'disk_full', 'clock_jump'] as const
+export const FAULT_KINDS = [
+  'kill',
+  'pause',
+  'steal',
+  'drop',
+  'flap',
+  'stall',
+  'disk_full',
+  'clock_jump',
+  'worker_kill',
+  'worker_stop',
+] as const
 export type FaultKind = (typeof FAULT_KINDS)[number]
 
 export interface Fault {
@@ -19,6 +32,8 @@ export interface Fault {
   readonly after_ms: number
   /** How long it lasts, for those that last. */
   readonly for_ms?: number
+  /** `worker_kill` and `worker_stop`: which of those that there are, from 0 to below 1. */
+  readonly which?: number
   /** `drop` only. */
   readonly bytes?: number
   /** `clock_jump` only: how far off the true time. */
@@ -40,6 +55,7 @@ const LANES = {
   link: { deck: ['drop', 'drop', 'drop', 'drop', 'flap', 'stall'], gap: [150, 900] },
   disk: { deck: ['disk_full'], gap: [1_500, 6_000] },
   clock: { deck: ['clock_jump'], gap: [700, 4_000] },
+  worker: { deck: ['worker_kill', 'worker_stop'], gap: [500, 2_500] },
 } satisfies Record<string, Lane>
 
 export type LaneName = keyof typeof LANES
@@ -80,5 +96,8 @@ function drawFault(kind: FaultKind, after_ms: number, random: Random): Fault {
     const most = random.chance(0.8) ? 7_200 : 86_400
     return { kind, after_ms, offset_seconds: random.whole(-most, most) }
   }
+  if (kind === 'worker_kill') return { kind, after_ms, which: random.whole(0, 99) / 100 }
+  if (kind === 'worker_stop')
+    return { kind, after_ms, for_ms: random.whole(300, 4_000), which: random.whole(0, 99) / 100 }
   return { kind, after_ms }
 }

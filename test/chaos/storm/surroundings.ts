@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
+import type { Isolation } from '../../../src/config/isolation-schema.ts'
 import { noSmallDisk, smallDisk } from '../../helpers/disk.ts'
 import { faketimeEnv, noFaketime } from '../../helpers/faketime.ts'
 import { type Sshd, sshdMissing, startSshd } from '../../helpers/sshd.ts'
@@ -31,7 +32,7 @@ export interface Surroundings extends AsyncDisposable {
   abandon(): void
 }
 
-export async function makeSurroundings(): Promise<Surroundings> {
+export async function makeSurroundings(isolation: Isolation = 'none'): Promise<Surroundings> {
   await using undo = new AsyncDisposableStack()
   const scratch = await mkdtemp(join(tmpdir(), 'mhv-storm-'))
   undo.defer(() => rm(scratch, { recursive: true, force: true }))
@@ -43,7 +44,7 @@ export async function makeSurroundings(): Promise<Surroundings> {
   const sshLink = sshd === null ? null : undo.adopt(await startTcpProxy(sshd), (link) => link.close())
   const disk = noSmallDisk === false ? undo.use(await smallDisk(8)) : null
   const folder = disk?.folder ?? (await mkdir(join(scratch, 'instance'), { recursive: true })) ?? ''
-  await writeSettings(folder, farLink.port, sshd, sshLink)
+  await writeSettings({ folder, farPort: farLink.port, sshd, sshLink, isolation })
   const clockFile = noFaketime === false ? join(scratch, 'clock') : null
   if (clockFile !== null) await writeFile(clockFile, '+0\n')
   const ledger = join(scratch, 'ledger')
@@ -75,7 +76,15 @@ export async function makeSurroundings(): Promise<Surroundings> {
   }
 }
 
-async function writeSettings(folder: string, farPort: number, sshd: Sshd | null, sshLink: TcpProxy | null) {
+interface Settings {
+  readonly folder: string
+  readonly farPort: number
+  readonly sshd: Sshd | null
+  readonly sshLink: TcpProxy | null
+  readonly isolation: Isolation
+}
+
+async function writeSettings({ folder, farPort, sshd, sshLink, isolation }: Settings) {
   const settings = join(folder, 'settings')
   await mkdir(settings, { recursive: true, mode: 0o700 })
   const file = (name: string, value: unknown) =>
@@ -83,6 +92,9 @@ async function writeSettings(folder: string, farPort: number, sshd: Sshd | null,
   // Everything a little faster than its defaults, so that much happens in a short time.
   const breaker = { failure_threshold: 10, window_seconds: 5, recovery_timeout: 0.5, success_threshold: 1 }
   const common = {
+    isolation,
+    // A storm ends them more often than anything else does; none is to be given up.
+    process: { heartbeat_seconds: 2, max_restarts: 1_000, restart_window_seconds: 10 },
     circuit_breaker: breaker,
     retry: { base_ms: 20, cap_ms: 300 },
     dead_letters: { policy: 'linear', delay_seconds: 1, max_delay_seconds: 3, max_replays: 4 },

@@ -1,0 +1,141 @@
+import { systemClock } from '../../core/clock.ts'
+import type { Logger, OperationContext, OutputSink, WorkerContext } from '../../core/context.ts'
+import { mhvError } from '../../core/errors.ts'
+import type { OperationSpec } from '../../core/operation.ts'
+import { plainJson } from '../../core/plain-json.ts'
+import type { PortName, Ports } from '../../core/ports.ts'
+import { createSecret } from '../../core/secret.ts'
+import type { AnyWorker, WorkerConnection } from '../../core/worker.ts'
+import type { Peer } from './peer.ts'
+import type { ActRequest, ChildMethods, LogMethod, ParentMethods, WorkerStart } from './protocol.ts'
+import { callPort, remotePort } from './remote-port.ts'
+
+/** Bytes of output of one attempt that may be on their way to the main process; beyond them `write` waits. */
+const WINDOW_BYTES = 262_144
+
+type Parent = Pick<Peer<ParentMethods>, 'call' | 'tell'>
+
+/** What runs in the process of a worker: the worker itself, with a context whose every part asks the main process. */
+export function createChildWorker(parent: Parent): ChildMethods {
+  let worker: AnyWorker | undefined
+  let connection: WorkerConnection | undefined
+  const common = commonContext(parent)
+
+  function connected(): { readonly worker: AnyWorker; readonly connection: WorkerConnection } {
+    if (worker === undefined || connection === undefined) throw mhvError('MHV_INTERNAL', 'the worker is not connected')
+    return { worker, connection }
+  }
+
+  return {
+    async connect(start) {
+      worker = await findWorker(start)
+      const { worker_id, settings, folder } = start
+      const onConnect: WorkerContext['onConnect'] = (attempt) => parent.tell('connected', attempt)
+      connection = (await worker.connect({ ...common, worker_id, settings, folder, onConnect })) as WorkerConnection
+    },
+    async act(request, signal) {
+      const { worker, connection } = connected()
+      const spec: OperationSpec | undefined = worker.operations.find(({ id }) => id === request.operation)
+      const context: OperationContext = {
+        ...common,
+        ...request.facts,
+        connection,
+        signal,
+        output: outputOf(parent, request.handle),
+        progress: async (progress) => parent.tell('progress', request.handle, progress),
+      }
+      return callAct(spec, request, context)
+    },
+    async ping(target, signal) {
+      const { worker, connection } = connected()
+      return (await worker.ping?.(connection, target, signal)) ?? { healthy: false, message: 'no answer' }
+    },
+    look: async () => ({ ...connection?.stats() }),
+    async port(port, method, args) {
+      const { worker, connection } = connected()
+      const provided = worker.provides?.[port]?.(connection as never)
+      if (provided === undefined) throw mhvError('MHV_PORT_MISSING', `no worker provides ${port}`)
+      return callPort(provided, method, args)
+    },
+    close: async () => connection?.close(),
+  }
+}
+
+async function findWorker({ module, worker }: WorkerStart): Promise<AnyWorker> {
+  const { workers } = (await import(module)) as { readonly workers?: readonly AnyWorker[] }
+  const found = workers?.find(({ name }) => name === worker)
+  if (found === undefined) throw mhvError('MHV_INTERNAL', `${module} has no worker ${worker} to start in a process`)
+  return found
+}
+
+function callAct(spec: OperationSpec | undefined, request: ActRequest, context: OperationContext): Promise<unknown> {
+  const act = spec?.[request.act]
+  if (spec === undefined || act === undefined) {
+    throw mhvError('MHV_INTERNAL', `${request.operation} has no ${request.act} in the process of its worker`)
+  }
+  return (act as (...args: unknown[]) => Promise<unknown>).call(spec, context, request.input, request.failure)
+}
+
+/** What the contexts of the worker and of every attempt have in common. */
+function commonContext(parent: Parent) {
+  return {
+    clock: systemClock,
+    log: logOf(parent),
+    secrets: {
+      async resolve(given: Parameters<ParentMethods['resolve']>[0]) {
+        const { reference, value } = await parent.call('resolve', given)
+        return createSecret(reference, value)
+      },
+    },
+    state: {
+      get: (key: string) => parent.call('stateGet', key),
+      set: (key: string, value: unknown) => parent.call('stateSet', key, value),
+      delete: (key: string) => parent.call('stateDelete', key),
+      list: (prefix: string) => parent.call('stateList', prefix),
+    },
+    async need<P extends PortName>(port: P): Promise<Ports[P]> {
+      await parent.call('needed', port)
+      return remotePort<P>((method, args) => parent.call('need', port, method, args))
+    },
+  }
+}
+
+function logOf(parent: Parent): Logger {
+  const write = (level: LogMethod) => (message: string, fields?: Readonly<Record<string, unknown>>) =>
+    parent.tell('log', level, message, fields === undefined ? undefined : plainJson(fields))
+  return { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
+}
+
+/** A window of bytes instead of an answer for each piece: the order is kept by the channel. */
+function outputOf(parent: Parent, handle: number): OutputSink {
+  let pending = 0
+  let failure: { readonly error: unknown } | undefined
+  let wake: (() => void)[] = []
+
+  function answered(bytes: number): void {
+    pending -= bytes
+    if (pending > WINDOW_BYTES && failure === undefined) return
+    const waiting = wake
+    wake = []
+    for (const go of waiting) go()
+  }
+
+  return {
+    async write(stream, bytes) {
+      if (failure !== undefined) throw failure.error
+      pending += bytes.length
+      parent
+        .call('write', handle, stream, bytes)
+        .catch((error: unknown) => {
+          failure ??= { error }
+        })
+        .finally(() => answered(bytes.length))
+      while (pending > WINDOW_BYTES && failure === undefined) await new Promise<void>((go) => wake.push(go))
+      if (failure !== undefined) throw (failure as { readonly error: unknown }).error
+    },
+    async collect(stream) {
+      if (failure !== undefined) throw failure.error
+      return parent.call('collect', handle, stream)
+    },
+  }
+}

@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict'
+import { readdirSync, readlinkSync } from 'node:fs'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, before, suite, test } from 'node:test'
+import { type IsolationInstance, isolationInstance } from '../helpers/isolation-instance.ts'
+
+/** Every operation of the registry in the main process and in a process of its worker: the same. */
+
+let inside: IsolationInstance
+let outside: IsolationInstance
+
+before(async () => {
+  inside = await isolationInstance({})
+  const own = { isolation: 'process' }
+  outside = await isolationInstance({ probe: own, trouble: own, calm: own })
+})
+after(async () => {
+  await inside?.[Symbol.asyncDispose]()
+  await outside?.[Symbol.asyncDispose]()
+})
+
+async function outcome(of: IsolationInstance, operation: string, input: object) {
+  const { status, effect_certainty, output, data, error, error_code, exit_code, attempts, metadata } = await of.call(
+    operation,
+    input,
+  )
+  const { queue_seconds: _, dead_letter, ...known } = metadata
+  const letter = dead_letter !== undefined
+  return { status, effect_certainty, output, data, error, error_code, exit_code, attempts, letter, metadata: known }
+}
+
+suite('RES-13: an operation is the same in both modes of isolation', () => {
+  test('every example of every operation', async () => {
+    let compared = 0
+    for (const { id, spec } of inside.instance.registry.operations) {
+      // The number of a process is what differs by nature.
+      if (id.endsWith('.pid')) continue
+      for (const { input } of spec.examples) {
+        assert.deepEqual(await outcome(outside, id, input), await outcome(inside, id, input), id)
+        compared += 1
+      }
+    }
+    assert.ok(compared >= 10, `${compared} examples`)
+  })
+
+  test('every example of every shipped operation, on a host that is not there', async () => {
+    const module = new URL('../../src/workers/index.ts', import.meta.url)
+    // A worker that is not here has no target, and the instance does not open: it has to be added.
+    const blocks = { ssh: { host: '127.0.0.1', port: 1, user: 'nobody' } }
+    const settings = (isolation: string) =>
+      Object.fromEntries(
+        Object.keys(blocks).map((name) => [name, { isolation, known_hosts: [], retry: { budget: { size: 0 } } }]),
+      )
+    await using here = await isolationInstance(settings('none'), { module, blocks })
+    await using there = await isolationInstance(settings('process'), { module, blocks })
+    for (const { folder } of [here, there]) await writeFile(join(folder, 'known_hosts'), '', { mode: 0o600 })
+    const { operations } = here.instance.registry
+    assert.ok(operations.length > 0)
+    for (const { id, spec } of operations) {
+      for (const { input } of spec.examples) {
+        const known = await outcome(here, id, input)
+        assert.equal(known.error_code, 'MHV_SSH_CONNECT_REFUSED')
+        assert.deepEqual(await outcome(there, id, input), known, id)
+      }
+    }
+  })
+
+  const failures: readonly (readonly [title: string, operation: string, input: object])[] = [
+    ['an error of the table, with details, remedy and time', 'trouble.back', {}],
+    ['a defect', 'trouble.back', { throws: 'defect' }],
+    ['an error that is tried again', 'probe.fail', { code: 'MHV_SSH_CONNECT_REFUSED', times: 1 }],
+    ['an error that is never tried again', 'probe.fail', { code: 'MHV_EXEC_FAILED' }],
+    ['output in pieces', 'probe.emit', { pieces: ['a', 'ü'.repeat(100_000), '\u0000z'] }],
+    ['every part of its context', 'trouble.context', {}],
+  ]
+  for (const [title, operation, input] of failures) {
+    test(title, async () => {
+      assert.deepEqual(await outcome(outside, operation, input), await outcome(inside, operation, input))
+    })
+  }
+
+  test('a deadline and a cancellation end it with the same words', async () => {
+    const ended = async (of: IsolationInstance) => {
+      const late = await of.call('probe.emit', { pieces: ['x'], wait_ms: 60_000 }, { timeout: 0.5 })
+      const handle = await of.call('probe.emit', { pieces: ['x'], wait_ms: 60_000 }, { wait: 0.2 })
+      const { principal } = of.instance
+      await of.instance.control({ name: 'run_cancel', input: { run_id: handle.run_id }, principal } as never)
+      const found = await of.call('probe.look')
+      assert.equal(found.status, 'completed')
+      return [late.status, late.error_code, late.error, late.effect_certainty]
+    }
+    assert.deepEqual(await ended(outside), await ended(inside))
+  })
+})
+
+suite('a worker in its own process', () => {
+  test('has secrets that are masked here, state, and ports of other processes', async () => {
+    const file = join(outside.folder, 'seen')
+    const { data, status, error } = await outside.call('trouble.context', { file })
+    assert.equal(status, 'completed', error ?? '')
+    assert.deepEqual((data as { value: unknown }).value, {
+      listed: [{ key: 'a', value: { n: 1 } }],
+      gone: true,
+      text: 'it is [redacted]',
+      missing: 'MHV_PORT_MISSING',
+      environment: false,
+      shown: '[secret env:SECRET]',
+    })
+    // The worker itself has the value, and nothing else of our environment.
+    assert.equal(await readFile(file, 'utf8'), 'hush-hush-hush')
+  })
+
+  test('RES-13: a port of another process takes bytes back by callback, and an abort', async () => {
+    const { data } = await outside.call('calm.port', { abort: true })
+    assert.deepEqual((data as { value: unknown }).value, { chunks: ['for calm', 'true'], bytes: 8 })
+  })
+
+  test('is another process than this one and than that of the other worker', async () => {
+    const pids = await Promise.all(['trouble', 'calm'].map(async (name) => (await outside.call(`${name}.pid`)).data))
+    const values = pids.map((data) => (data as { value: number }).value)
+    assert.equal(new Set([process.pid, ...values]).size, 3)
+  })
+
+  test('inherits no descriptor beyond its own', async () => {
+    const { data } = await outside.call('trouble.pid')
+    const { value } = data as { value: number }
+    const open = readdirSync(`/proc/${value}/fd`).map((fd) => readlinkOrEmpty(`/proc/${value}/fd/${fd}`))
+    const foreign = open.filter((path) => path.includes(outside.folder) || path.includes('journal'))
+    assert.deepEqual(foreign, [])
+  })
+
+  test('answers the look at a target', async () => {
+    const { instance } = outside
+    const answer = await instance.control({
+      name: 'worker_health',
+      input: { worker: 'trouble', ping: 'one' },
+      principal: instance.principal,
+    } as never)
+    const { healthy, message } = answer.ping as { healthy: boolean; message: string }
+    assert.deepEqual([healthy, message], [true, 'one is there'])
+  })
+})
+
+function readlinkOrEmpty(path: string): string {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return ''
+  }
+}

@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict'
+import { rm } from 'node:fs/promises'
+import { after, before, suite, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { createInstances, production } from '../../src/app.ts'
+import type { OpenInstance } from '../../src/runtime/instance.ts'
+import { carrying, childrenOf, until } from '../helpers/processes.ts'
+import { sshInstance } from '../helpers/ssh-instance.ts'
+import { type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
+
+/** `ssh.execute` with `isolation: process` against a real sshd. */
+
+const skip = sshdMissing()
+let sshd: Sshd
+const open: { instance: OpenInstance; folder: string }[] = []
+
+async function instanceWith(ssh: Readonly<Record<string, unknown>>): Promise<OpenInstance> {
+  const folder = await sshInstance(sshd, { ssh })
+  const instance = await createInstances({ ...production(), env: {} }).open({ folder, doing: 'test' })
+  open.push({ instance, folder })
+  return instance
+}
+
+let inside: OpenInstance
+let outside: OpenInstance
+
+before(async () => {
+  if (skip) return
+  sshd = await startSshd()
+  inside = await instanceWith({})
+  outside = await instanceWith({ isolation: 'process' })
+})
+after(async () => {
+  for (const { instance, folder } of open) {
+    await instance.close()
+    await rm(folder, { recursive: true, force: true })
+  }
+  await sshd?.stop()
+})
+
+const execute = (instance: OpenInstance, command: string, envelope: object = {}, more: object = {}) =>
+  instance.invoke({
+    operation: 'ssh.execute',
+    input: { command, ...more },
+    envelope: { target: 'box', ...envelope },
+    principal: instance.principal,
+    surface: 'embedded',
+  })
+
+suite('RES-13: ssh.execute in a process of its own', { skip }, () => {
+  const commands: readonly (readonly [string, object?])[] = [
+    ['echo out; echo err >&2; exit 3'],
+    ['cat; pwd; echo "$A"', { stdin: 'in\0ü\n', cwd: '/usr/bin', env: { A: "it's" } }],
+    ['kill -KILL $$'],
+    ['head -c 3000000 /dev/zero | tr "\\0" x'],
+    ['printf "\\377\\376"'],
+  ]
+  for (const [command, more] of commands) {
+    test(`the same result: ${command}`, async () => {
+      const [here, there] = await Promise.all([inside, outside].map((each) => execute(each, command, {}, more)))
+      const known = (result: typeof here) => {
+        const { status, error_code, exit_code, effect_certainty, output, data } = result as NonNullable<typeof here>
+        return { status, error_code, exit_code, effect_certainty, output, data: { ...(data as object), pid: null } }
+      }
+      assert.equal(here?.status, 'completed', here?.error ?? '')
+      assert.deepEqual(known(there), known(here))
+    })
+  }
+
+  test('the connection is in the process of the worker', async () => {
+    await execute(outside, 'true')
+    const { principal } = outside
+    const answer = await outside.control({ name: 'worker_health', input: { worker: 'ssh' }, principal } as never)
+    const [{ connection }] = answer.workers as [{ connection: { pid: number; isolation: string } }]
+    assert.equal(connection.isolation, 'process')
+    assert.ok(childrenOf(process.pid).includes(connection.pid))
+  })
+
+  test('output comes while the command runs', async () => {
+    const handle = await execute(outside, 'echo first; sleep 3; echo last', { wait: 0 })
+    const { principal } = outside
+    const began = performance.now()
+    const seen: { readonly text: string; readonly at: number }[] = []
+    const { signal } = new AbortController()
+    const request = { run_id: handle.run_id, afterEvent: 0, afterOutput: 0, signal, principal }
+    for await (const item of outside.follow(request)) {
+      if (item.kind === 'output') seen.push({ text: item.text, at: performance.now() - began })
+    }
+    assert.deepEqual(seen.map(({ text }) => text).join(''), 'first\nlast\n')
+    assert.ok((seen[0]?.at ?? 0) < 2_000 && (seen.at(-1)?.at ?? 0) > 2_000, JSON.stringify(seen))
+  })
+
+  test('a cancellation ends the command on the host', async () => {
+    const handle = await execute(outside, 'sleep 300', { wait: 0 })
+    assert.ok(await until(() => carrying(handle.run_id).length > 0), 'the command runs')
+    const { principal } = outside
+    await outside.control({ name: 'run_cancel', input: { run_id: handle.run_id }, principal } as never)
+    assert.ok(await until(() => carrying(handle.run_id).length === 0, 10_000), 'the command is gone')
+  })
+
+  test('RES-10: kill -9 of it ends its run as unknown, and the next command runs', async () => {
+    const { principal } = outside
+    const acting = execute(outside, 'sleep 2')
+    await delay(500)
+    const answer = await outside.control({ name: 'worker_health', input: { worker: 'ssh' }, principal } as never)
+    const [{ connection }] = answer.workers as [{ connection: { pid: number } }]
+    process.kill(connection.pid, 'SIGKILL')
+    const { error_code, effect_certainty } = await acting
+    assert.deepEqual([error_code, effect_certainty], ['MHV_WORKER_DIED', 'unknown'])
+    assert.equal((await execute(outside, 'echo again')).output, 'again\n')
+  })
+})
