@@ -1,3 +1,4 @@
+import { admission } from './admission.ts'
 import type { Area } from './harness/area.ts'
 import { http } from './http.ts'
 import { journal } from './journal.ts'
@@ -6,4 +7,4 @@ import { ssh } from './ssh.ts'
 import { start } from './start.ts'
 
 /** Everything that is measured, in the order in which it is. */
-export const AREAS: readonly Area[] = [ssh, journal, mcp, http, start]
+export const AREAS: readonly Area[] = [ssh, journal, mcp, http, start, admission]

@@ -59,6 +59,7 @@ export function sampleRun(end?: RunEnd, events: readonly NewRunEvent[] = []): Ne
       input: { command: 'systemctl is-active nginx', env: {}, stdin: null },
       accepted_at: EVENT_AT,
       deadline: EVENT_AT + 300_000,
+      replay_of: null,
     },
     status: end?.status ?? 'running',
     started_at: EVENT_AT,

@@ -25,6 +25,7 @@ const needs = /** @type {Record<string, { dist?: 'required' | 'wanted', servers?
   bench: { dist: 'required' },
   soak: { dist: 'required' },
   build: { dist: 'required' },
+  chaos: { servers: true },
   test: { dist: 'wanted', servers: true },
 })
 

@@ -58,7 +58,7 @@ export const scriptTable: readonly ScriptEntry[] = [
     summary:
       'Measures speed and memory, beside a peer where there is one. `docs/benchmarks.md` says what the rows mean.',
     options: {
-      '`-- AREA…`': 'only these areas: `ssh journal mcp http start`',
+      '`-- AREA…`': 'only these areas: `ssh journal mcp http start admission`',
       '`-- --rounds N`': 'N rounds: odd, at least 7 (the default)',
       '`-- --quick`': 'one short round that judges no goal; with `--rounds`, any number of them',
       '`-- --profile FOLDER`': 'CPU profiles of our side for the Chrome tools; judges no goal',
@@ -69,6 +69,18 @@ export const scriptTable: readonly ScriptEntry[] = [
     name: 'soak',
     summary: 'Tests in sizes that would take too long for `npm test`: a gigabyte of output, hundreds of kills.',
     options: { '`-- PART…`': 'only soak files whose path contains one of these', ...json },
+  },
+  {
+    name: 'chaos',
+    summary:
+      'Kills, stops, robs and starves an instance under load, then holds its journal against what was really done. ' +
+      'Exit 0 only when nothing was lost, done twice or left without an end.',
+    options: {
+      '`-- --seconds N`': 'how long the faults go on (default 120)',
+      '`-- --seed N`': 'draws the same faults and the same load again',
+      '`-- --break journal|retry|lease`': 'an instance without that mechanism, to see that the check fails',
+      ...json,
+    },
   },
   { name: 'build', summary: 'Emits `dist` from `src` if anything has changed.' },
   { name: 'prepack', summary: 'Run by npm before it packs: `build`.' },

@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs'
 import { mkdir, statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { admissionOf } from './app/admission-limits.ts'
+import { createNotifications, type Notifications } from './app/notifications.ts'
 import { hasNoJournal, type InstanceSetting, instanceFolder, readSetting } from './app/setting.ts'
 import { settingsFor } from './config/layers.ts'
 import { createSecretResolver } from './config/secrets.ts'
@@ -11,23 +13,30 @@ import { createRegistry, type Registry } from './core/registry.ts'
 import { loadPolicy } from './governance/policy-file.ts'
 import { localPrincipal } from './governance/principals.ts'
 import { createRedactor, type Redactor } from './governance/redaction.ts'
-import { createAdmission } from './resilience/admission.ts'
-import { createCircuitBreakers } from './resilience/circuit-breaker.ts'
+import { type CircuitBreakers, createCircuitBreakers } from './resilience/circuit-breakers.ts'
+import { createRetryPolicy, type RetryPolicy } from './resilience/retry.ts'
 import { callControl } from './runtime/call-control.ts'
 import type { ControlParts } from './runtime/control.ts'
+import { startDeadLetterLoop } from './runtime/dead-letter-loop.ts'
+import { createDeadLetters } from './runtime/dead-letters.ts'
 import { followRun } from './runtime/follow.ts'
-import type { Instance, InstanceOptions, Instances, Readiness } from './runtime/instance.ts'
+import { type CreateHealing, createHealing } from './runtime/healing.ts'
+import type { Instance, InstanceOptions, Instances, OpenInstance, Readiness } from './runtime/instance.ts'
 import { createInvoker } from './runtime/invoke.ts'
+import { withLease } from './runtime/leases.ts'
 import { createWorkerInstances } from './runtime/lifecycle.ts'
 import { createLiveRuns } from './runtime/live-runs.ts'
-import { reconcile } from './runtime/reconcile.ts'
 import type { Environment, RuntimeParts } from './runtime/runtime.ts'
+import { createServiceManager } from './runtime/service-manager.ts'
+import { createStartup, type Startup } from './runtime/startup.ts'
+import { createVitals } from './runtime/vitals.ts'
 import { lockInstance } from './store/lock.ts'
 import { createMemoryStore } from './store/memory.ts'
 import { openSqliteStore } from './store/sqlite.ts'
 import type { RunRecord, Store } from './store/store.ts'
 import { createLogger } from './telemetry/log.ts'
-import { createRunMetrics, type EndedRun, observeJournal, observeQueue, observeSsh } from './telemetry/metrics.ts'
+import { createRunMetrics, type EndedRun, observeBreakers, observeJournal, observeSsh } from './telemetry/metrics.ts'
+import { observeDeadLetters } from './telemetry/resilience-metrics.ts'
 import { workers } from './workers/index.ts'
 
 /** What the program is made of. Tests and benchmarks compose it from other parts; there is no other switch. */
@@ -37,10 +46,14 @@ export interface Composition {
   readonly clock: Clock
   openStore(options: { readonly path: string; readonly readOnly: boolean }): Promise<Store>
   createRedactor(): Redactor
+  createRetryPolicy(): RetryPolicy
+  readonly createHealing: CreateHealing
 }
 
-/** Seconds that runs get to end in when the instance is closed. */
+/** Seconds that cancelled runs get to end in when the instance is closed. */
 const CLOSE_SECONDS = 25
+/** How long replays whose runs have ended get to be settled, in milliseconds; the next start settles the rest. */
+const SETTLE_MS = 2_000
 
 /** The program as it is shipped. */
 export function production(): Composition {
@@ -50,6 +63,8 @@ export function production(): Composition {
     clock: systemClock,
     openStore: openSqliteStore,
     createRedactor,
+    createRetryPolicy,
+    createHealing,
   }
 }
 
@@ -63,8 +78,8 @@ export function createInstances(composition: Composition = production()): Instan
   }
 }
 
-async function openInstance(composition: Composition, options: InstanceOptions): Promise<Instance> {
-  const { registry, clock } = composition
+async function openInstance(composition: Composition, options: InstanceOptions): Promise<OpenInstance> {
+  const { registry, clock, env } = composition
   await makeFolder(instanceFolder(composition, options.folder))
   const setting = await readSetting(composition, options)
   // What was opened is closed again in reverse order, also when a later step fails.
@@ -77,27 +92,53 @@ async function openInstance(composition: Composition, options: InstanceOptions):
   undo.defer(journal.close)
   const pool = () => parts.instances.started('ssh')?.stats()
   const ssh = registry.workers.some(({ name }) => name === 'ssh') ? observeSsh(metrics.registry, pool) : undefined
-  const store = measured(journal, observeJournal(metrics.registry), (run) => ssh?.ended(run))
+  const observed = measured(journal, observeJournal(metrics.registry), (run) => ssh?.ended(run))
+  const { store, lease } = withLease(observed, clock)
   const common = commonParts(composition, setting)
   const policy = await loadPolicy(setting.policyFile)
-  await reconcile(store, clock, common.log)
-  await store.expireKeys(clock.now())
   const onConnect = (worker: string, attempt: ConnectAttempt) => {
     if (worker === 'ssh') ssh?.connected(attempt)
   }
-  const parts = runtimeParts(composition, setting, { ...common, store, policy, metrics }, onConnect)
+  const parts = runtimeParts(composition, setting, { ...common, store, lease, policy, metrics }, onConnect)
+  await parts.breakers.load()
+  undo.defer(parts.breakers.flush)
   undo.defer(parts.instances.close)
+  undo.defer(parts.notifier.close)
   const invoker = createInvoker(parts)
+  // Runs that were taken up again act already, whatever fails below.
+  undo.defer(() => invoker.close(CLOSE_SECONDS * 1000))
+  const healing = composition.createHealing(parts, invoker.resume)
+  await healing.pass()
+  await store.expireKeys(clock.now())
+  const deadLetters = createDeadLetters(parts, invoker.invoke)
+  observeDeadLetters(metrics.registry, store.deadLetterStats)
+  const { runs, startup } = setting.loaded.values
+  const starting = createStartup({ ...parts, wanted: startup.workers })
+  const vitals = createVitals(store, parts.instances)
+  const serviceManager = createServiceManager({ ...parts, env, vitals: vitals.check })
+  await deadLetters.settleLeft()
+  const letterLoop = startDeadLetterLoop(parts, deadLetters)
+  parts.notifier.begin()
+  healing.begin()
   const opened = undo.move()
   let closing = false
   return {
-    ...instanceOf(registry, setting, { ...parts, runtime: parts }),
+    ...instanceOf(registry, setting, { ...parts, runtime: parts, deadLetters }),
     invoke: invoker.invoke,
     metrics: () => parts.metrics.registry.metrics(),
-    readiness: () => readinessOf(parts, () => closing),
-    async close() {
+    readiness: () => readinessOf(parts, starting, () => closing),
+    begin: starting.begin,
+    serviceManager,
+    async close({ drain = false } = {}) {
       closing = true
-      await invoker.close(CLOSE_SECONDS * 1000)
+      starting.stop()
+      letterLoop.stop()
+      healing.stop()
+      await invoker.close(CLOSE_SECONDS * 1000, drain ? runs.drain_timeout * 1000 : 0)
+      await deadLetters.settled(SETTLE_MS)
+      // Until here the service manager sees that it is alive: ending well takes its time.
+      serviceManager.stop()
+      vitals.stop()
       await opened.disposeAsync()
     },
   }
@@ -140,7 +181,7 @@ async function runningInstance(composition: Composition, options: InstanceOption
   // Most of the time there is none, and then the client need not be loaded.
   if ((await findSocket(folder)) === null) return null
   const { connectInstance } = await import('./surfaces/http/client.ts')
-  const log = createLogger('info', (value) => value)
+  const log = createLogger(options.terse === true ? 'error' : 'info', (value) => value)
   const instance = await connectInstance({ folder, registry, log, principal: localPrincipal() })
   if (instance === null || Object.keys(options.set ?? {}).length === 0) return instance
   await instance.close()
@@ -181,8 +222,13 @@ async function openToRead({ openStore, clock }: Composition, setting: InstanceSe
 }
 
 /** Looks whether a run could be taken now. */
-async function readinessOf({ store, environment }: RuntimeParts, closing: () => boolean): Promise<Readiness> {
-  const reasons = closing() ? ['stopping'] : []
+async function readinessOf(
+  { store, environment }: RuntimeParts,
+  starting: Startup,
+  closing: () => boolean,
+): Promise<Readiness> {
+  const reasons = starting.missing().map((worker) => `worker ${worker} is not up`)
+  if (closing()) reasons.push('stopping')
   const looks = [store.check(), environment.checkDisk()]
   for (const look of await Promise.allSettled(looks)) {
     if (look.status === 'rejected') reasons.push(toMhvError(look.reason).code)
@@ -209,33 +255,49 @@ function instanceOf(registry: Registry, setting: InstanceSetting, control: Contr
 
 function commonParts(composition: Composition, setting: InstanceSetting) {
   const redactor = composition.createRedactor()
-  const { level } = setting.loaded.values.log
-  return { redactor, log: createLogger(level, redactor.deep), environment: environmentOf(composition, setting) }
+  return {
+    redactor,
+    log: createLogger(setting.logLevel, redactor.deep),
+    environment: environmentOf(composition, setting),
+  }
 }
 
 function runtimeParts(
   composition: Composition,
   setting: InstanceSetting,
-  common: ReturnType<typeof commonParts> & Pick<RuntimeParts, 'store' | 'policy' | 'metrics'>,
+  common: ReturnType<typeof commonParts> & Pick<RuntimeParts, 'store' | 'lease' | 'policy' | 'metrics'>,
   onConnect: (worker: string, attempt: ConnectAttempt) => void,
-): RuntimeParts {
+): RuntimeParts & { readonly notifier: Notifications } {
   const { registry, clock, env } = composition
   const { loaded, folder } = setting
   const secrets = createSecretResolver({ folder, env, onResolved: (value) => common.redactor.add(value) })
   const base = { ...common, registry, clock, secrets }
-  const admission = createAdmission(
-    loaded.values.admission,
-    (worker) => settingsFor(loaded, registry.worker(worker)).admission,
-  )
-  const names = registry.workers.map(({ name }) => name)
-  observeQueue(common.metrics.registry, names, admission.counts)
+  const admission = admissionOf(registry, setting, { clock, metrics: common.metrics })
   return {
     ...base,
     admission,
-    breakers: createCircuitBreakers(clock),
+    breakers: breakersOf(composition, common),
+    retry: composition.createRetryPolicy(),
+    notifier: createNotifications(base, loaded.values.notifications),
     instances: createWorkerInstances({ ...base, onConnect }),
     live: createLiveRuns(),
   }
+}
+
+function breakersOf(
+  { registry, clock }: Composition,
+  { store, log, environment, metrics }: Pick<RuntimeParts, 'store' | 'log' | 'environment' | 'metrics'>,
+): CircuitBreakers {
+  const names = registry.workers.map(({ name }) => name)
+  const changed = observeBreakers(metrics.registry, names, () => breakers.list())
+  const breakers = createCircuitBreakers({
+    clock,
+    log,
+    store,
+    limitsOf: environment.breakerLimits,
+    onChange: (worker, _target, { to }) => changed(worker, to),
+  })
+  return breakers
 }
 
 /** The journal, with the writes that calls wait for measured, and the ends of runs told. */
@@ -281,6 +343,11 @@ function environmentOf({ registry, clock }: Composition, setting: InstanceSettin
     runs: loaded.values.runs,
     workerSettings: (worker) => settingsFor(loaded, registry.worker(worker)),
     breakerLimits: (worker) => settingsFor(loaded, registry.worker(worker)).circuit_breaker,
+    deadLetters: (worker) => ({
+      ...loaded.values.dead_letters,
+      ...settingsFor(loaded, registry.worker(worker)).dead_letters,
+    }),
+    retryLimits: (worker) => settingsFor(loaded, registry.worker(worker)).retry,
     resolveTarget(name, worker) {
       const { target, overrides } = inventory.resolve(name, worker)
       return { target, settings: settingsFor(loaded, registry.worker(worker), overrides) }

@@ -60,7 +60,7 @@ const END_AT = RUN_COLUMNS.length - END_COLUMNS.length
 function samplePattern(): Pattern {
   const run = sampleRun()
   return {
-    begin: encodeRun(run),
+    begin: encodeRun(run, 1),
     beginEvents: encodeEvents(BEGIN_EVENTS),
     started_at: run.started_at,
     end: encodeEnd(SAMPLE_END),

@@ -20,11 +20,11 @@ const methods = {
   },
   /** Bytes of one row, as text. */
   async rowBytes(): Promise<number> {
-    return Buffer.byteLength(encodeRun(sampleRun(SAMPLE_END)).join(''))
+    return Buffer.byteLength(encodeRun(sampleRun(SAMPLE_END), 1).join(''))
   },
   /** Runs that are written once, finished, without events. */
   async rows({ count, perTransaction }: { count: number; perTransaction: number }): Promise<{ seconds: number }> {
-    const rows = Array.from({ length: count }, () => encodeRun(sampleRun(SAMPLE_END)))
+    const rows = Array.from({ length: count }, () => encodeRun(sampleRun(SAMPLE_END), 1))
     return timed(rows, perTransaction, (group) => {
       journal.transaction(() => {
         for (const row of group) journal.insertRow(row)

@@ -1,3 +1,4 @@
+import { ASSESSMENT_ROWS } from '../../src/core/assessment-codes.ts'
 import { ERROR_TABLE, EXIT } from '../../src/core/error-table.ts'
 import type { Generator } from './generator.ts'
 
@@ -22,7 +23,7 @@ export function renderErrorsPage(): string {
       .trim(),
   )
   return [
-    '<!-- Made by npm run gen from src/core/error-table.ts. -->',
+    '<!-- Made by npm run gen from src/core/error-table.ts and assessment-codes.ts. -->',
     '# Errors',
     '',
     'Every code that Mahavishnu ends a call with. A code never changes its meaning.',
@@ -36,7 +37,24 @@ export function renderErrorsPage(): string {
     '| --- | --- | --- | --- | --- | --- | --- | --- |',
     ...rows,
     '',
+    '## Codes of the original assessment',
+    '',
+    'What became of them. The strategy is what the assessment wants done; [resilience](../guides/resilience.md) has the',
+    'strategies.',
+    '',
+    '| code there | strategy | here |',
+    '| --- | --- | --- |',
+    ...assessmentRows(),
+    '',
   ].join('\n')
+}
+
+function assessmentRows(): readonly string[] {
+  return ASSESSMENT_ROWS.map(([code, { strategy, codes, later, note }]) => {
+    const ours = codes.map((each) => `\`${each}\``).join(', ')
+    const where = later === undefined ? ours : `known, not available yet: the worker \`${later}\` will have it`
+    return `| \`${code}\` | ${strategy} | ${cell([where, note].filter((text) => text).join('; '))} |`
+  })
 }
 
 /** Exit codes of the command line with what they mean, in the order of the table. */

@@ -1,9 +1,11 @@
 import { lstat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { explainSetting } from '../config/explain.ts'
 import { type Inventory, loadInventory } from '../config/inventory.ts'
 import { type LoadedSettings, loadSettings } from '../config/layers.ts'
 import { resolveInFolder } from '../config/read-file.ts'
+import type { Settings } from '../config/schema.ts'
 import { systemCode } from '../core/errors.ts'
 import type { Registry } from '../core/registry.ts'
 import type { InstanceOptions } from '../runtime/instance.ts'
@@ -27,20 +29,27 @@ export interface InstanceSetting {
   readonly inventory: Inventory
   readonly policyFile: string
   readonly journalFile: string
+  /** Least level that is logged. */
+  readonly logLevel: Settings['log']['level']
 }
 
 export async function readSetting(parts: SettingParts, options: InstanceOptions): Promise<InstanceSetting> {
   const folder = instanceFolder(parts, options.folder)
   const flags = Object.entries(options.set ?? {}).map(([key, value]) => `${key}=${value}`)
   const loaded = await loadSettings({ folder, registry: parts.registry, env: parts.env, flags })
-  const { inventory, policy, journal } = loaded.values
+  const { inventory, policy, journal, log } = loaded.values
   return {
     folder,
     loaded,
     inventory: await loadInventory({ file: resolveInFolder(folder, inventory.file), registry: parts.registry }),
     policyFile: resolveInFolder(folder, policy.file),
     journalFile: resolveInFolder(folder, journal.file),
+    logLevel: options.terse === true && !isSet(loaded, 'log.level') ? 'error' : log.level,
   }
+}
+
+function isSet(loaded: LoadedSettings, key: string): boolean {
+  return explainSetting(loaded, key).layer !== 'defaults'
 }
 
 /**

@@ -19,21 +19,35 @@ import { loadSettings, SETTINGS_LAYERS, settingsFor } from './layers.ts'
 test('without any layer the declared defaults are the settings', async () => {
   const { values, generation } = await load()
   assert.equal(generation, 1)
-  assert.deepEqual(values.admission, { max_concurrent: 200, queue_size: 2000 })
+  const room = { max_queue_seconds: 300, rate_per_second: null, rate_burst: 10, full: 'reject_new' }
+  assert.deepEqual(values.admission, {
+    max_concurrent: 200,
+    queue_size: 2000,
+    ...room,
+    aging_seconds: 10,
+    target: { max_concurrent: 50, queue_size: 200, ...room },
+    principal: { max_concurrent: 100, queue_size: 1000, ...room },
+  })
   assert.deepEqual(values.runs, {
     wait_seconds: 45,
     abort_grace_seconds: 20,
+    drain_timeout: 25,
     output_head_bytes: 524_288,
     output_tail_bytes: 524_288,
     text_bytes: 65_536,
+    heal_seconds: 30,
     idempotency_days: 7,
   })
   assert.deepEqual(values.journal, { file: 'journal/journal.db', min_free_bytes: 67_108_864 })
   assert.equal(values.policy.file, 'settings/policy.yaml')
   assert.equal(values.inventory.file, 'settings/inventory.yaml')
   assert.equal(values.log.level, 'info')
-  assert.deepEqual(settingsFor({ values } as never, ssh).admission, { max_concurrent: 100, queue_size: 1000 })
-  assert.deepEqual(settingsFor({ values } as never, ssh).circuit_breaker, ssh.breaker)
+  assert.deepEqual(settingsFor({ values } as never, ssh).admission, {
+    max_concurrent: 100,
+    queue_size: 1000,
+    ...room,
+  })
+  assert.partialDeepStrictEqual(settingsFor({ values } as never, ssh).circuit_breaker, ssh.breaker)
 })
 
 test('each layer wins over the ones below it', async () => {

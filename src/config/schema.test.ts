@@ -23,11 +23,12 @@ test('a worker’s own rules stay when the common settings are added', () => {
 })
 
 test('breakers start from what the worker declares', () => {
-  const keys = settingFields(registry).filter((field) => field.key.startsWith('ssh.circuit_breaker.'))
-  assert.deepEqual(
-    keys.map((field) => field.default),
-    Object.values(ssh.breaker),
-  )
+  const defaults = (worker: AnyWorker) =>
+    (z.parse(workerSettingsSchema(worker), {}) as { circuit_breaker: object }).circuit_breaker
+  const ours = { window_seconds: 60, minimum_calls: 1, failure_ratio: 0.5, success_threshold: 1 }
+  assert.deepEqual(defaults(ssh), { ...ours, ...ssh.breaker })
+  const breaker = { ...ssh.breaker, window_seconds: 7, minimum_calls: 8, failure_ratio: 0.9, success_threshold: 10 }
+  assert.deepEqual(defaults({ ...ssh, breaker }), breaker)
 })
 
 test('declarations that cannot become settings are defects, found at start', () => {

@@ -1,38 +1,19 @@
 import { z } from 'zod'
 import type { Registry } from '../core/registry.ts'
 import { SECRET_MARK } from '../core/secret-reference.ts'
-import type { AnyWorker, BreakerDefaults } from '../core/worker.ts'
+import type { AnyWorker } from '../core/worker.ts'
 import { asSection, wrapped } from './check.ts'
+import { deadLetterSettingsSchema, workerDeadLetterSchema } from './dead-letter-schema.ts'
 import { jsonSchemaOf, jsonTypes, typeText } from './field-text.ts'
 import { PROFILES } from './mcp-profiles.ts'
+import { notificationSettingsSchema } from './notification-schema.ts'
+import { admission, circuitBreaker, processAdmission, retry } from './resilience-schema.ts'
 
 /** Number of the settings files' format. */
 export const SETTINGS_FORMAT = 1
 
 const count = (least: number, most: number) => z.number().int().min(least).max(most)
 const MEBIBYTE = 1_048_576
-
-const admission = (maxConcurrent: number, queueSize: number) =>
-  z.strictObject({
-    max_concurrent: count(1, 100_000).default(maxConcurrent).describe('runs that may act at once'),
-    queue_size: count(0, 1_000_000).default(queueSize).describe('runs that may wait for a slot; more are refused'),
-  })
-
-const circuitBreaker = (defaults: BreakerDefaults) =>
-  z.strictObject({
-    failure_threshold: count(1, 10_000)
-      .default(defaults.failure_threshold)
-      .describe('failures in a row on one target that open its breaker'),
-    recovery_timeout: z
-      .number()
-      .min(0.1)
-      .max(86_400)
-      .default(defaults.recovery_timeout)
-      .describe('seconds that an open breaker holds calls back before it lets some through'),
-    half_open_max_calls: count(1, 1_000)
-      .default(defaults.half_open_max_calls)
-      .describe('calls let through at once to see whether the target is back'),
-  })
 
 const file = (path: string, what: string) =>
   z
@@ -89,12 +70,24 @@ export const managerSettingsSchema = z.strictObject({
     .describe('characters of their results, all told; the newest stays, however long'),
 })
 
+const startupSchema = (worker: z.ZodType<string>) =>
+  z
+    .strictObject({
+      workers: z
+        .array(worker)
+        .max(100)
+        .default([])
+        .describe('workers that `mahavishnu up` starts at once; it is ready when they are up'),
+    })
+    .prefault({})
+    .describe('what is started before it is needed')
+
 const core = {
   version: z
     .literal(SETTINGS_FORMAT)
     .default(SETTINGS_FORMAT)
     .describe('format of the settings file; only a file can set it'),
-  admission: admission(200, 2_000).prefault({}).describe('room for runs of all workers together'),
+  admission: processAdmission.prefault({}).describe('room for runs of all workers together'),
   runs: z
     .strictObject({
       wait_seconds: z
@@ -109,6 +102,12 @@ const core = {
         .max(3_600)
         .default(20)
         .describe('seconds an operation may take to end after its deadline or a cancellation'),
+      drain_timeout: z
+        .number()
+        .min(0)
+        .max(3_600)
+        .default(25)
+        .describe('seconds that runs get to end by themselves when `mahavishnu up` is told to stop'),
       output_head_bytes: count(0, 1024 * MEBIBYTE)
         .default(MEBIBYTE / 2)
         .describe('bytes kept in the journal of the beginning of each output stream'),
@@ -118,6 +117,12 @@ const core = {
       text_bytes: count(256, 16 * MEBIBYTE)
         .default(65_536)
         .describe('bytes of output that a result carries; the rest is read from the journal'),
+      heal_seconds: z
+        .number()
+        .min(1)
+        .max(3_600)
+        .default(30)
+        .describe('seconds between two looks for runs that nobody brings to an end'),
       idempotency_days: count(1, 365).default(7).describe('days that an idempotency key is remembered'),
     })
     .prefault({})
@@ -139,6 +144,9 @@ const core = {
     .strictObject({ file: file('settings/inventory.yaml', 'file of the inventory') })
     .prefault({})
     .describe('the targets'),
+  startup: startupSchema(z.string()),
+  dead_letters: deadLetterSettingsSchema.prefault({}).describe('runs that failed for good, kept to be replayed'),
+  notifications: notificationSettingsSchema.prefault({}).describe('who is told what needs somebody'),
   manager: managerSettingsSchema.prefault({}).describe('spawned workers, the tools of the MCP profile upstream'),
   http: httpSettingsSchema.prefault({}).describe('the HTTP server of `mahavishnu up`'),
   log: z
@@ -153,6 +161,8 @@ const coreSchema = z.strictObject(core)
 const commonSchema = z.strictObject({
   admission: admission(100, 1_000),
   circuit_breaker: circuitBreaker({ failure_threshold: 5, recovery_timeout: 60, half_open_max_calls: 1 }),
+  retry: retry(),
+  dead_letters: workerDeadLetterSchema,
 })
 
 /** Settings of the program itself. */
@@ -180,7 +190,8 @@ export function settingsSchema({ workers }: Workers): z.ZodObject {
     if (CORE_SECTIONS.includes(worker.name)) throw new Error(`a worker may not be called "${worker.name}"`)
     return [worker.name, workerSettingsSchema(worker).prefault({}).describe(worker.title)] as const
   })
-  const schema = z.strictObject({ ...core, ...Object.fromEntries(sections) })
+  const startup = startupSchema(z.enum(workers.map(({ name }) => name)))
+  const schema = z.strictObject({ ...core, startup, ...Object.fromEntries(sections) })
   refuseNames(schema, [])
   schemas.set(workers, schema)
   return schema
@@ -193,13 +204,20 @@ export function workerSettingsSchema(worker: AnyWorker): z.ZodObject {
   const known = workerSchemas.get(worker)
   if (known) return known
   const own = worker.settings as z.ZodObject
-  const common = { admission: admission(100, 1_000), circuit_breaker: circuitBreaker(worker.breaker) }
+  const common = {
+    admission: admission(100, 1_000),
+    circuit_breaker: circuitBreaker(worker.breaker),
+    retry: retry(),
+    dead_letters: workerDeadLetterSchema,
+  }
   const taken = Object.keys(common).filter((name) => Object.hasOwn(own.shape, name))
   if (taken.length > 0) throw new Error(`worker "${worker.name}" declares settings that every worker has: ${taken}`)
   const schema = own
     .safeExtend({
       admission: common.admission.prefault({}).describe('room for runs of this worker'),
       circuit_breaker: common.circuit_breaker.prefault({}).describe('when calls to a failing target are held back'),
+      retry: common.retry.prefault({}).describe('waits between attempts, and how many of them a target may cost'),
+      dead_letters: common.dead_letters.prefault({}).describe('where its dead letters differ from all others'),
     })
     .strict()
   workerSchemas.set(worker, schema)

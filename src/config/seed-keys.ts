@@ -30,7 +30,7 @@ const RENAMED: Readonly<Record<string, string>> = {
 
 const NOTES: Readonly<Record<string, string>> = {
   'ssh.pool_backpressure': 'when all connections are in use a call is refused after its place in the queue',
-  'ssh.admission_control.reject_when_full': 'a full queue always refuses',
+  'ssh.admission_control.reject_when_full': 'see ssh.admission.full: reject_new, wait or shed_low',
   'ssh.admission_control.priority_classes': 'the classes are critical, normal and low',
 }
 

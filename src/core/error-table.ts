@@ -82,13 +82,17 @@ const ROWS = {
 
   // room and time
   MHV_ADMISSION_FULL: ['resource', 429, EXIT.resource, before, true, 'All slots and the queue are full.', 'Call again after retry_after seconds, or raise the limit that the message names.'],
+  MHV_ADMISSION_SHED: ['resource', 503, EXIT.resource, before, true, 'A run of low priority was ended in the queue to make room for one of a higher priority.', 'Call again after retry_after seconds, with a higher priority if it is urgent, or raise the limit that the message names.'],
+  MHV_ADMISSION_EXPIRED: ['resource', 503, EXIT.resource, before, true, 'The run waited for a slot longer than the limit on the time in the queue.', 'Call again after retry_after seconds, or raise the limit that the message names.'],
   MHV_BREAKER_OPEN: ['transient', 503, EXIT.transient, before, true, 'Too many recent failures on this target; calls are held back.', 'Look at the target, then call again after retry_after seconds.'],
   MHV_RUN_QUEUE_TIMEOUT: ['resource', 504, EXIT.timeout, before, true, 'The deadline passed while the run waited for a slot.', 'Call again with a longer timeout, or when less is going on.'],
   MHV_RUN_TIMEOUT: ['transient', 504, EXIT.timeout, unknown, false, 'The run was not done at its deadline.', 'See what it did (`mahavishnu runs show RUN`), then call again with a longer timeout.'],
   MHV_RUN_CANCELLED: ['permanent', 409, EXIT.cancelled, unknown, false, 'The run was cancelled while it acted.', 'See what it did (`mahavishnu runs show RUN`) before running it again.'],
   MHV_RUN_CANCELLED_QUEUED: ['permanent', 409, EXIT.cancelled, before, false, 'The run was cancelled before it acted.', 'Call again when it is wanted.'],
   MHV_RUN_INTERRUPTED: ['transient', 500, EXIT.unknown_effect, unknown, false, 'Mahavishnu was stopped while the run acted.', 'Check the target for what was done before running it again.'],
+  MHV_WORKER_DEPENDENCY: ['transient', 503, EXIT.transient, before, true, 'A worker that this one requires does not start.', 'See the message for the worker and its error; the next call tries again.'],
   MHV_RUN_NOT_STARTED: ['transient', 503, EXIT.transient, before, true, 'Mahavishnu was stopped before the run acted.', 'Call again.'],
+  MHV_RUN_STUCK: ['transient', 500, EXIT.unknown_effect, unknown, false, 'The run did not end long after its deadline and was given up.', 'Check the target for what was done before running it again; report the run id and the log as a defect.'],
   MHV_SHUTTING_DOWN: ['transient', 503, EXIT.transient, before, true, 'Mahavishnu is stopping and takes nothing new.', 'Call again when it has started.'],
   MHV_OUTPUT_INVALID: ['permanent', 500, EXIT.internal, after, false, 'The operation acted, but its result does not fit its own schema.', 'Report this as a defect with the run id; do not run it again before looking at the target.'],
   MHV_INTERNAL: ['permanent', 500, EXIT.internal, unknown, false, 'Something failed that should not.', 'Report this as a defect with the run id and the log.'],
@@ -108,6 +112,7 @@ const ROWS = {
 
   // instance folder and journal
   MHV_INSTANCE_LOCKED: ['resource', 423, EXIT.locked, before, true, 'Another process holds this instance folder.', 'Use that process, stop it, or choose another folder with --folder.'],
+  MHV_INSTANCE_FENCED: ['permanent', 503, EXIT.locked, before, false, 'Another process has taken over this instance folder; this one may not act any longer.', 'Use the process that has it now, and stop this one; never remove instance.lock while a process holds it.'],
   MHV_INSTANCE_INVALID: ['validation', 500, EXIT.configuration, before, false, 'The instance folder cannot be used.', 'Check that the folder exists and that this user may write to it.'],
   MHV_JOURNAL_FULL: ['resource', 507, EXIT.resource, before, true, 'The journal has no room on its disk.', 'Free disk space where the instance folder lies, then call again.'],
   MHV_JOURNAL_NEWER: ['permanent', 500, EXIT.configuration, before, false, 'The journal was written by a newer version of Mahavishnu.', 'Use that version, or another instance folder.'],
@@ -117,6 +122,7 @@ const ROWS = {
 
   // external programs
   MHV_EXEC_NOT_FOUND: ['permanent', 500, EXIT.permanent, before, false, 'A program is not installed or not executable.', 'Install the program, or correct its path.'],
+  MHV_NO_DESCRIPTORS: ['resource', 503, EXIT.resource, before, true, 'No file descriptor was left for what had to be opened.', 'Call again when less is going on, or raise the limit of open files (`ulimit -n`, `LimitNOFILE=` of a systemd unit).'],
   MHV_EXEC_NOT_STARTED: ['resource', 503, EXIT.resource, before, true, 'A program could not be started for lack of processes, memory or descriptors.', 'Call again when less is going on, or raise the limits of this user.'],
   MHV_EXEC_FAILED: ['permanent', 500, EXIT.permanent, unknown, false, 'A program ended with an error.', 'See its message.'],
   MHV_EXEC_TIMEOUT: ['transient', 504, EXIT.timeout, unknown, false, 'A program was not done at its deadline and was ended.', 'Find out why it takes so long, or allow more time.'],
@@ -148,6 +154,12 @@ const ROWS = {
   MHV_MANAGER_WORKER_UNKNOWN: ['validation', 404, EXIT.input, before, false, 'The manager has no spawned worker of this id.', 'Use an id that worker_list shows, or spawn a worker.'],
   MHV_MANAGER_WORKER_CLOSED: ['validation', 409, EXIT.input, before, false, 'The spawned worker is closed, or is being closed, and takes no task.', 'Spawn a new worker.'],
 
+  // dead letters and notifications
+  MHV_DLQ_UNKNOWN: ['validation', 404, EXIT.input, before, false, 'There is no such dead letter.', 'See `mahavishnu dlq list` for those there are.'],
+  MHV_DLQ_STATE: ['validation', 409, EXIT.input, before, false, 'The dead letter is in a state that does not allow this.', 'See its state with `mahavishnu dlq show LETTER`.'],
+  MHV_DLQ_ACKNOWLEDGE: ['validation', 409, EXIT.input, before, false, 'The failed run may have acted, and doing it twice is not the same as once.', 'Look at the target; if it is right to do it (again), replay with acknowledge_unknown (`--acknowledge-unknown`).'],
+  MHV_NOTIFY_ADDRESS: ['validation', 500, EXIT.configuration, before, false, 'A notification has no destination that it may go to.', 'Correct the destination under notifications.destinations in the settings.'],
+  MHV_NOTIFY_FAILED: ['network', 502, EXIT.network, unknown, false, 'A destination did not take a notification.', 'See the message; the notification is sent again until its attempts are used up.'],
   // HTTP, before a request reaches the runtime
   MHV_HTTP_TOKEN: ['permission', 401, EXIT.permission, before, false, 'The request has no valid token.', 'Send `Authorization: Bearer TOKEN` with the content of http.token in the instance folder.'],
   MHV_HTTP_ORIGIN: ['permission', 403, EXIT.permission, before, false, 'Pages of this origin may not ask here.', 'Add the origin to http.allowed_origins, if its pages should be allowed.'],

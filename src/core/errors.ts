@@ -81,3 +81,17 @@ export function systemCode(thrown: unknown): string | undefined {
   if (typeof thrown !== 'object' || thrown === null || !('code' in thrown)) return undefined
   return typeof thrown.code === 'string' ? thrown.code : undefined
 }
+
+/**
+ * MHV_NO_DESCRIPTORS where an operating-system call failed because this process or this machine has no file descriptor
+ * left, else undefined: then whatever was asked is not to blame. For what is done before anything acts.
+ */
+export function outOfDescriptors(thrown: unknown, what: string): MhvError | undefined {
+  const code = systemCode(thrown)
+  if (code !== 'EMFILE' && code !== 'ENFILE') return undefined
+  const whose = code === 'EMFILE' ? 'this process' : 'this machine'
+  return mhvError('MHV_NO_DESCRIPTORS', `${what}: ${whose} has no file descriptor left (${code})`, {
+    retryAfter: 1,
+    cause: thrown,
+  })
+}

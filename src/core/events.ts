@@ -2,15 +2,23 @@
 export const RUN_EVENT_TYPES = [
   'accepted',
   'queued',
+  'admitted',
+  'left_queue',
   'started',
   'attempt_failed',
   'retry',
+  'retry_denied',
+  'breaker',
+  'fallback',
+  'compensated',
+  'notified',
   'progress',
   'cancel_requested',
   'caller_left',
   'reopened',
   'attached',
   'reconciled',
+  'resumed',
   'finished',
 ] as const
 export type RunEventType = (typeof RUN_EVENT_TYPES)[number]

@@ -1,5 +1,5 @@
 import { randomFillSync } from 'node:crypto'
-import { monotonicFactory } from 'ulid'
+import { encodeTime, monotonicFactory } from 'ulid'
 import type { Clock } from './clock.ts'
 
 /** Bytes that are drawn at a time, for 256 ids: drawing takes about 2 µs, and an id is made of 16 numbers. */
@@ -26,4 +26,9 @@ const next = monotonicFactory(nextFraction)
 export function newId(clock: Clock): string {
   // A clock that tests turn may stand between two milliseconds.
   return next(Math.floor(clock.now()))
+}
+
+/** What every id of this time and later sorts after, and every earlier one before: the first ten characters of an id. */
+export function idFloor(epochMs: number): string {
+  return encodeTime(Math.max(0, Math.floor(epochMs)))
 }

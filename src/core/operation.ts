@@ -44,6 +44,14 @@ export interface OperationSummary {
   readonly exit_code?: number | null
 }
 
+/** The failure that a recovery is about. */
+export interface OperationFailure {
+  readonly error_code: ErrorCode
+  /** Redacted. */
+  readonly message: string
+  readonly attempts: number
+}
+
 export interface OperationSpec<
   I extends z.ZodObject = z.ZodObject,
   O extends z.ZodObject = z.ZodObject,
@@ -77,6 +85,21 @@ export interface OperationSpec<
   readonly cli?: CliHints<z.output<I>>
   readonly examples: readonly OperationExample<z.input<I>>[]
   run(context: X, input: z.output<I>): Promise<z.input<O>>
+  /**
+   * Takes a run up again whose process ended while it acted: looks what the attempt before has done and does the rest.
+   * `context.attempt` is the number of the attempt that this is. Without it such a run ends as MHV_RUN_INTERRUPTED.
+   */
+  resume?(context: X, input: z.output<I>): Promise<z.input<O>>
+  /**
+   * Reaches the same goal another way, where the recovery table says `fallback`. Called only when nothing was done yet
+   * or the operation is idempotent; its data is the result of the run.
+   */
+  fallback?(context: X, input: z.output<I>, failure: OperationFailure): Promise<z.input<O>>
+  /**
+   * Takes back what `run` did, or may have done, where the recovery table says `rollback`. Resolves only when the target
+   * is as it was before, whatever `run` had done by then and whatever of it may still be under way; throws otherwise.
+   */
+  compensate?(context: X, input: z.output<I>, failure: OperationFailure): Promise<void>
   /** Text and exit code of the data, for people. Default: the data as JSON. */
   summarize?(data: z.output<O>): OperationSummary
 }

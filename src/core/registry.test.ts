@@ -37,6 +37,21 @@ const wrong: readonly (readonly [what: string, workers: readonly AnyWorker[], me
   ['no example', [worker({ examples: [] })], /no example/],
   ['an example that does not fit', [worker({ examples: [{ title: 'x', input: { value: 1 } }] })], /expected string/],
   ['an example with an unknown field', [worker({ examples: [{ title: 'x', input: { valeu: 'a' } }] })], /"valeu"/],
+  [
+    'attempts of a strategy that makes none',
+    [
+      worker(
+        {},
+        { recovery: { codes: { MHV_EXEC_FAILED: { strategy: 'rollback', max_attempts: 2 } }, categories: {} } },
+      ),
+    ],
+    /"rollback" with 2 attempts for MHV_EXEC_FAILED/,
+  ],
+  [
+    'a retry without attempts',
+    [worker({}, { recovery: { codes: {}, categories: { network: { strategy: 'retry', max_attempts: 0 } } } })],
+    /"retry" with 0 attempts for network/,
+  ],
   ['a command line for no field', [worker({ cli: { rest: 'words' as never } })], /"words"/],
 ]
 

@@ -2,8 +2,9 @@ import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import { mhvError } from './errors.ts'
 import { EFFECTS, ENVELOPE_NAMES, type OperationSpec } from './operation.ts'
+import { startOrder } from './start-order.ts'
 import { didYouMean, quoted } from './suggest.ts'
-import type { AnyWorker } from './worker.ts'
+import type { AnyWorker, RecoveryAction } from './worker.ts'
 
 export interface RegisteredOperation {
   readonly id: string
@@ -35,6 +36,8 @@ export function createRegistry(workers: readonly AnyWorker[]): Registry {
     'operation',
     operations.map((operation) => operation.id),
   )
+  startOrder(workers)
+  for (const worker of workers) checkRecovery(worker)
   const workersByName = new Map(workers.map((worker) => [worker.name, worker]))
   const operationsById = new Map(operations.map((operation) => [operation.id, operation]))
   return {
@@ -78,6 +81,17 @@ function checkedOperation(worker: AnyWorker, spec: OperationSpec): RegisteredOpe
   if (spec.examples.length === 0) throw refuse('has no example')
   for (const example of spec.examples) checkExample(spec, example.input, refuse)
   return { id: spec.id, verb, worker, spec }
+}
+
+/** Attempts are for strategies that make any: a number that nobody looks at would be believed. */
+function checkRecovery({ name, recovery }: AnyWorker): void {
+  for (const [key, action] of Object.entries({ ...recovery.categories, ...recovery.codes })) {
+    if (action === undefined) continue
+    const { strategy, max_attempts } = action as RecoveryAction
+    const most = strategy === 'retry' || strategy === 'fallback' ? 100 : 1
+    if (Number.isInteger(max_attempts) && max_attempts >= 1 && max_attempts <= most) continue
+    throw new Error(`worker "${name}" has "${strategy}" with ${max_attempts} attempts for ${key}: from 1 to ${most}`)
+  }
 }
 
 function checkExample(spec: OperationSpec, input: Record<string, unknown>, refuse: (why: string) => Error): void {

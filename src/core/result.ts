@@ -25,8 +25,14 @@ const metadataSchema = z.looseObject({
   queue_seconds: z.number().describe('time spent waiting for a slot'),
   remedy: z.string().optional().describe('what to do about the error'),
   details: z.record(z.string(), z.unknown()).optional().describe('facts about the error, for programs'),
+  recovered_by: z
+    .enum(['fallback', 'compensation'])
+    .optional()
+    .describe('fallback: its data came another way; compensation: it failed, and what it did was taken back'),
   retry_after: z.number().optional().describe('seconds after which to call again'),
   reason: z.string().optional().describe('why the caller asked for it'),
+  replay_of: z.string().optional().describe('the run whose dead letter this one replays'),
+  dead_letter: z.string().optional().describe('its dead letter, from which it can be replayed'),
 })
 
 /** The wire shape of a run, the same on every surface. `data` is the typed output of the operation, null until it is there. */

@@ -8,6 +8,8 @@ import type { PortName, Ports } from './ports.ts'
 export interface WorkerConnection {
   /** Facts about itself for `worker_health`: numbers and short texts. */
   stats(): Readonly<Record<string, number | string | boolean>>
+  /** Fulfilled while it is able to work; a service manager's watchdog asks. Without it, being there is enough. */
+  heartbeat?(): Promise<void>
   /** Ends everything it holds; called once. */
   close(): Promise<void>
 }
@@ -37,10 +39,21 @@ export interface Slo {
 export const RECOVERY_STRATEGIES = ['retry', 'fallback', 'skip', 'rollback', 'notify'] as const
 export type RecoveryStrategy = (typeof RECOVERY_STRATEGIES)[number]
 
-/** What to do after an error: attempts in all (1 = never again), and the strategy's name. */
+/**
+ * What to do after an error.
+ *
+ * - `retry`: another attempt, if that is safe.
+ * - `fallback`: the same while attempts are left, then the operation's own `fallback`, if that is safe.
+ * - `skip`: nothing; it is no dead letter either.
+ * - `rollback`: the operation's own `compensate` takes back what was done or may have been; never another attempt.
+ * - `notify`: somebody is told.
+ */
 export interface RecoveryAction {
   readonly strategy: RecoveryStrategy
+  /** Attempts in all; 1 = never again. More than 1 only for `retry` and `fallback`. */
   readonly max_attempts: number
+  /** Somebody is told as well when the run ends with this error. */
+  readonly notify?: true
 }
 
 /** By error code, then by category. A retry also needs the error's phase or the operation's idempotence to allow it. */
@@ -49,13 +62,22 @@ export interface RecoveryTable {
   readonly categories: Readonly<Partial<Record<ErrorCategory, RecoveryAction>>>
 }
 
+/** A worker's own defaults of its circuit breakers; the settings have one for what is left out. */
 export interface BreakerDefaults {
-  /** Failures in a row that open it. */
+  /** Failures within the window that open it. */
   readonly failure_threshold: number
   /** Seconds it stays open. */
   readonly recovery_timeout: number
   /** Calls let through at once to see whether the target is back. */
   readonly half_open_max_calls: number
+  /** Seconds for which an outcome counts. */
+  readonly window_seconds?: number
+  /** Calls with an outcome within the window before it may open. */
+  readonly minimum_calls?: number
+  /** Smallest part of the calls within the window that has to have failed, 0 to 1. */
+  readonly failure_ratio?: number
+  /** Successes of the calls let through that close it. */
+  readonly success_threshold?: number
 }
 
 export interface WorkerSpec<
@@ -72,6 +94,8 @@ export interface WorkerSpec<
   /** Its block of a target in the inventory. */
   readonly target: T
   readonly breaker: BreakerDefaults
+  /** Names of workers that must be up before this one starts, and that stop after it. */
+  readonly requires?: readonly string[]
   /** Made on first use, once per instance of the worker. Import drivers in here, not at the top of the file. */
   connect(context: WorkerContext<z.output<S>>): Promise<C>
   /** Looks whether a target answers, without changing anything. */

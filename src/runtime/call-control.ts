@@ -49,19 +49,30 @@ async function authoriseControl(
   input: Record<string, unknown>,
   principal: Principal,
 ): Promise<void> {
-  const run = typeof input.run_id === 'string' ? await lookUpRun(parts, input.run_id) : null
+  const run = await runAskedAbout(parts, input)
   if (run?.principal === principal.id) return
+  const about = run ?? call.about?.(input) ?? null
   await authoriseCall(parts, {
     principal,
-    worker: run?.worker ?? 'control',
+    worker: about?.worker ?? 'control',
     operation: call.name,
     effect: call.effect,
-    target: run === null ? null : targetOf(parts, run),
+    target: about === null ? null : targetOf(parts, about),
   })
 }
 
+/** The run that a call names, by its own id or by that of its dead letter. */
+async function runAskedAbout(parts: ControlParts, { run_id, letter_id }: Record<string, unknown>) {
+  if (typeof run_id === 'string') return lookUpRun(parts, run_id)
+  const letter = typeof letter_id === 'string' ? await parts.store.getDeadLetter(letter_id) : null
+  return letter === null ? null : lookUpRun(parts, letter.run_id)
+}
+
 /** As the inventory has it now; a target that is no longer there has the tier that it had, and no tags. */
-function targetOf({ environment }: ControlParts, { target, worker, tier }: RunRecord): PolicyQuestion['target'] {
+function targetOf(
+  { environment }: ControlParts,
+  { target, worker, tier }: Pick<RunRecord, 'target' | 'worker'> & Partial<RunRecord>,
+): PolicyQuestion['target'] {
   if (target === null) return null
   try {
     return environment.resolveTarget(target, worker).target

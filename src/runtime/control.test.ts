@@ -118,7 +118,7 @@ suite('control calls: cancelling', () => {
     const log = events as { type: string; data: Record<string, unknown> }[]
     assert.deepEqual(
       log.map(({ type }) => type),
-      ['accepted', 'queued', 'cancel_requested', 'finished'],
+      ['accepted', 'queued', 'cancel_requested', 'left_queue', 'finished'],
     )
     assert.match(String(log[2]?.data.reason), /cancelled by user:alice/)
   })
@@ -272,7 +272,7 @@ suite('control calls: lists and health', () => {
         runs: 5,
         refused: 1,
         by_status: { failed: 5 },
-        breakers: [{ target: 'two', state: 'open' }],
+        breakers: [{ target: 'two', state: 'open', forced: null }],
         connection: { calls: 0 },
       },
     )

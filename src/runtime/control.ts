@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { type Clock, isoTime } from '../core/clock.ts'
 import type { Logger, Principal } from '../core/context.ts'
+import type { ErrorCode } from '../core/error-table.ts'
 import { mhvError } from '../core/errors.ts'
 import type { Effect } from '../core/operation.ts'
 import type { Registry } from '../core/registry.ts'
@@ -9,6 +10,10 @@ import { quoted } from '../core/suggest.ts'
 import type { Policy } from '../governance/policy.ts'
 import type { Redactor } from '../governance/redaction.ts'
 import type { RunRecord, Store } from '../store/store.ts'
+import { breakerForce, breakerList } from './breaker-calls.ts'
+import { DEAD_LETTER_CALLS } from './dead-letter-calls.ts'
+import type { DeadLetters } from './dead-letters.ts'
+import { explainRun, explanationSchema } from './explain.ts'
 import type { LiveRuns } from './live-runs.ts'
 import type { Environment, RuntimeParts } from './runtime.ts'
 import { toResult } from './to-result.ts'
@@ -28,6 +33,8 @@ export interface ControlParts {
   readonly clock: Clock
   readonly live: LiveRuns
   readonly runtime: RuntimeParts | null
+  /** With a running instance only. */
+  readonly deadLetters?: DeadLetters | undefined
 }
 
 /** A call about runs and workers, beside the operations: derived to every surface from one table. */
@@ -36,11 +43,15 @@ export interface ControlCall<I extends z.ZodObject = z.ZodObject, O extends z.Zo
   readonly name: string
   /** Words of the command line: the noun is plural there. */
   readonly cli: readonly [noun: string, verb: string]
+  /** One word beside those, for what is asked for in a hurry; the same command. */
+  readonly shortcut?: string
   readonly title: string
   readonly summary: string
   readonly effect: Effect
   /** Whether it needs a running instance rather than the journal alone. */
   readonly needsRuntime: boolean
+  /** Where a client sees a bounded number of MCP tools, it has none of its own, but is found and called like an operation. */
+  readonly onDemand?: true
   readonly input: I
   readonly output: O
   /** Field that the command line takes as its argument. */
@@ -48,6 +59,10 @@ export interface ControlCall<I extends z.ZodObject = z.ZodObject, O extends z.Zo
   /** Where an answer is one of many pages: the field of the input that goes on with a field of the answer, if not null. */
   readonly page?: { readonly input: keyof z.output<I> & string; readonly output: keyof z.output<O> & string }
   readonly example: z.input<I>
+  /** Codes of its own, beside those that every call may end with. Default: MHV_RUN_UNKNOWN where it names a run. */
+  readonly errors?: readonly ErrorCode[]
+  /** Worker and target that it is about, where it names them: a rule about the target counts then. */
+  about?(input: z.output<I>): { readonly worker: string; readonly target: string }
   run(parts: ControlParts, input: z.output<I>, principal: Principal, signal: AbortSignal): Promise<z.input<O>>
 }
 
@@ -286,6 +301,28 @@ const runList = control({
   },
 })
 
+/** Events that an explanation looks at: more than any run has that is not mostly progress. */
+const EXPLAINED_EVENTS = 10_000
+
+const runExplain = control({
+  name: 'run_explain',
+  cli: ['runs', 'explain'],
+  shortcut: 'explain',
+  title: 'Explain a run',
+  summary: 'Tells which rule, limit, breaker or budget allowed, delayed, denied or retried a run, with times.',
+  effect: 'read',
+  needsRuntime: false,
+  input: z.object({ run_id: runId }),
+  output: explanationSchema,
+  argument: 'run_id',
+  example: { run_id: EXAMPLE_RUN },
+  async run(parts, { run_id }) {
+    const record = await findRun(parts, run_id)
+    const events = await parts.store.getEvents(run_id, 0, EXPLAINED_EVENTS)
+    return { run_id, status: record.status, ...explainRun(record, events, parts.clock.now()) }
+  },
+})
+
 function withoutOutput(record: RunRecord) {
   const { data: _data, output: _output, ...rest }: WorkerResult = toResult(record)
   return rest
@@ -328,8 +365,12 @@ export const CONTROL_CALLS = [
   runOutput,
   runCancel,
   runList,
+  runExplain,
   workerList,
   workerHealthCall,
+  breakerList,
+  breakerForce,
+  ...DEAD_LETTER_CALLS,
 ] as unknown as readonly ControlCall[]
 
 /** The run of an id, as it stands in this process, else as the journal has it. */

@@ -4,6 +4,7 @@ import type { Registry } from '../core/registry.ts'
 import type { ControlRequest } from './call-control.ts'
 import type { FollowItem, FollowRequest } from './follow.ts'
 import type { Invoke } from './runtime.ts'
+import type { ServiceManager } from './service-manager.ts'
 
 export interface Readiness {
   readonly ready: boolean
@@ -37,11 +38,23 @@ export interface Instance {
   close(): Promise<void>
 }
 
+/** An instance of this process: it holds the folder, and whoever opened it says how it is run. */
+export interface OpenInstance extends Instance {
+  /** Starts the workers of the setting `startup.workers`; until they are up, it is not ready. */
+  begin(): void
+  /** What systemd is told, where it has started this process. */
+  readonly serviceManager: ServiceManager
+  /** With `drain`, runs get the time of `runs.drain_timeout` to end by themselves before they are cancelled. */
+  close(options?: { readonly drain?: boolean }): Promise<void>
+}
+
 export interface InstanceOptions {
   /** Folder of the instance; default: MAHAVISHNU_HOME, else the XDG data folder. */
   readonly folder?: string | undefined
   /** Settings of the command line, by their dotted key. */
   readonly set?: Readonly<Record<string, string>>
+  /** For a command, which tells by itself what went wrong: only errors are logged where no setting says otherwise. */
+  readonly terse?: boolean
   /** What this process does, for whoever finds the folder locked. */
   readonly doing: string
 }
@@ -49,7 +62,7 @@ export interface InstanceOptions {
 /** How surfaces come by an instance. The composition root gives both. */
 export interface Instances {
   /** Takes the lock, reconciles what a crash left, accepts operations. Throws MHV_INSTANCE_LOCKED. */
-  open(options: InstanceOptions): Promise<Instance>
+  open(options: InstanceOptions): Promise<OpenInstance>
   /** The instance that is running on this folder, over its socket, when there is one; else as `open`. */
   use(options: InstanceOptions): Promise<Instance>
   /** Reads the journal only, without the lock; operations and calls that need a running instance are refused. */

@@ -241,7 +241,12 @@ suite('CORE-01: nothing acts before it is in the journal', () => {
       async createRun(run) {
         const written = gate.promise.then(() => memory.createRun(run))
         const { facts, status, started_at } = run
-        if (lying) return { kind: 'created', run: { ...facts, status, started_at, end: null }, attempts_before: 0 }
+        if (lying)
+          return {
+            kind: 'created',
+            run: { ...facts, status, started_at, end: null, fence: 1, dead_letter: null },
+            attempts_before: 0,
+          }
         return written
       },
     }

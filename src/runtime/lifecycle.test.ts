@@ -3,12 +3,10 @@ import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { createRuntimeFixture, type Script } from '../../test/helpers/runtime-parts.ts'
-import { mhvError } from '../core/errors.ts'
 import type { AnyWorker } from '../core/worker.ts'
 import { createMemoryStore } from '../store/memory.ts'
-import type { RunRecord, Store } from '../store/store.ts'
+import type { Store } from '../store/store.ts'
 import { createFakeClock } from '../testing/fake-clock.ts'
-import { reconcile } from './reconcile.ts'
 
 const forever: Script = (context) => context.clock.sleep(1e9, context.signal)
 
@@ -162,66 +160,6 @@ suite('workers of an instance', () => {
     const result = await fixture.run(fixture.call('probe.script'))
     assert.deepEqual(result.data, { value: [{ n: 1 }, [{ key: 'a/1', value: { n: 1 } }]] })
     assert.deepEqual(await fixture.store.stateGet('probe', 'a/1'), { n: 1 })
-  })
-})
-
-suite('after a crash', () => {
-  /** A journal as a killed process leaves it. */
-  async function left() {
-    const clock = createFakeClock(0)
-    const store = createMemoryStore(clock)
-    const options = { clock, store, script: forever, limits: { max_concurrent: 2, queue_size: 5 } }
-    const fixture = createRuntimeFixture(options)
-    const handle = (operation: string) => fixture.run(fixture.call(operation, {}, { wait: 0 }), 1)
-    const runs = [await handle('probe.script'), await handle('probe.peek'), await handle('probe.touch')]
-    const copies = new Map(
-      await Promise.all(runs.map(async ({ run_id }) => [run_id, await store.getRun(run_id)] as const)),
-    )
-    return { clock, store, fixture, runs, copies }
-  }
-
-  test('what acted is unknown, what read changed nothing, what waited was never begun; and all of it is in the log', async () => {
-    const { clock, store, fixture, runs } = await left()
-    const ended = await reconcile(store, clock, fixture.parts.log)
-    assert.deepEqual(
-      ended.map(({ run_id, status, end }) => [run_id, status, end?.error_code, end?.effect_certainty, end?.attempts]),
-      [
-        [runs[0]?.run_id, 'failed', 'MHV_RUN_INTERRUPTED', 'unknown', 1],
-        [runs[1]?.run_id, 'failed', 'MHV_RUN_INTERRUPTED', 'none', 1],
-        [runs[2]?.run_id, 'failed', 'MHV_RUN_NOT_STARTED', 'none', 0],
-      ],
-    )
-    assert.deepEqual(await store.unfinishedRuns(), [])
-    const events = await store.getEvents(runs[0]?.run_id ?? '', 0, 10)
-    assert.deepEqual(events.at(-1)?.data, {
-      was: 'running',
-      status: 'failed',
-      effect_certainty: 'unknown',
-      error_code: 'MHV_RUN_INTERRUPTED',
-    })
-    assert.equal(fixture.log.filter(({ level }) => level === 'warn').length, 3)
-    // Once is enough: the second time there is nothing to do.
-    assert.deepEqual(await reconcile(store, clock, fixture.parts.log), [])
-  })
-
-  test('a run that somebody ended meanwhile is left alone', async () => {
-    const { clock, store, fixture, runs, copies } = await left()
-    const stale: Store = { ...store, unfinishedRuns: async () => [...copies.values()] as RunRecord[] }
-    await reconcile(store, clock, fixture.parts.log)
-    const before = await Promise.all(runs.map(({ run_id }) => store.getRun(run_id)))
-    assert.deepEqual(await reconcile(stale, clock, fixture.parts.log), [])
-    assert.deepEqual(await Promise.all(runs.map(({ run_id }) => store.getRun(run_id))), before)
-  })
-
-  test('a journal that takes nothing stops the start', async () => {
-    const { clock, store, fixture } = await left()
-    const full: Store = {
-      ...store,
-      changeRun: async () => {
-        throw mhvError('MHV_JOURNAL_FULL', 'no room')
-      },
-    }
-    await assert.rejects(reconcile(full, clock, fixture.parts.log), { code: 'MHV_JOURNAL_FULL' })
   })
 })
 

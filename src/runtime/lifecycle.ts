@@ -1,9 +1,10 @@
 import type { Clock } from '../core/clock.ts'
 import type { ConnectAttempt, Logger, SecretResolver, WorkerState } from '../core/context.ts'
-import { type MhvError, mhvError } from '../core/errors.ts'
+import { type MhvError, mhvError, toMhvError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import type { PortName, Ports } from '../core/ports.ts'
 import type { Registry } from '../core/registry.ts'
+import { startOrder } from '../core/start-order.ts'
 import type { AnyWorker, WorkerConnection } from '../core/worker.ts'
 import type { Redactor } from '../governance/redaction.ts'
 import type { Store } from '../store/store.ts'
@@ -18,14 +19,24 @@ export interface WorkerInstance {
 export interface WorkerInstances {
   /** Id of the worker's instance, also before it is started. */
   idOf(worker: string): string
-  /** Starts the worker on first use. A start that failed is tried again at the next call. */
+  /**
+   * Starts the worker on first use, after those that it requires. A start that failed is tried again at the next call.
+   *
+   * @throws MHV_WORKER_DEPENDENCY where a required worker does not start
+   */
   get(worker: AnyWorker): Promise<WorkerInstance>
   /** What is running now. */
   started(worker: string): WorkerConnection | undefined
+  /** Asks every running worker whether it is able to work; the names of those that are not, or do not say in time. */
+  unwell(): Promise<readonly string[]>
   state(worker: string): WorkerState
   need<P extends PortName>(port: P): Promise<Ports[P]>
+  /** Closes what is running: whoever requires another before that one. */
   close(): Promise<void>
 }
+
+/** How long a worker may take to say that it is able to work, in milliseconds. */
+const HEARTBEAT_MS = 2_000
 
 /** How long a worker may take to start or to close before the instance closes without it, in milliseconds. */
 const CLOSE_MS = 5_000
@@ -50,6 +61,7 @@ export function createWorkerInstances(parts: {
   const state = (worker: string) => stateOf(parts, worker)
 
   async function start(worker: AnyWorker): Promise<WorkerInstance> {
+    await startRequired(worker)
     const worker_id = idOf(worker.name)
     const connection: WorkerConnection = await worker.connect({
       worker_id,
@@ -68,6 +80,22 @@ export function createWorkerInstances(parts: {
     }
     running.set(worker.name, connection)
     return { worker_id, connection }
+  }
+
+  async function startRequired(worker: AnyWorker): Promise<void> {
+    for (const name of worker.requires ?? []) {
+      try {
+        await get(parts.registry.worker(name))
+      } catch (error) {
+        const { code, message, retryAfter } = toMhvError(error)
+        if (code === 'MHV_SHUTTING_DOWN') throw error
+        throw mhvError('MHV_WORKER_DEPENDENCY', `${worker.name} requires ${name}, which does not start: ${message}`, {
+          details: { worker: worker.name, requires: name, error_code: code },
+          ...(retryAfter === undefined ? {} : { retryAfter }),
+          cause: error,
+        })
+      }
+    }
   }
 
   async function get(worker: AnyWorker): Promise<WorkerInstance> {
@@ -101,21 +129,49 @@ export function createWorkerInstances(parts: {
   }
 
   async function closeAll(): Promise<void> {
-    const connections = [...running]
+    const connections = new Map(running)
     running.clear()
     // One that is starting closes itself when it has started: see `start`.
     const timer = new AbortController()
     const late = parts.clock.sleep(CLOSE_MS, timer.signal).catch(() => undefined)
     await Promise.race([late, Promise.allSettled(starting.values())])
     timer.abort()
-    await Promise.all(connections.map(([worker, connection]) => closeOne(worker, connection)))
+    const closed = new Map<string, Promise<void>>()
+    // Each as soon as all that require it are closed, so that one that hangs holds up only what it requires.
+    for (const { name } of startOrder(parts.registry.workers).toReversed()) {
+      const connection = connections.get(name)
+      const first = parts.registry.workers.filter(({ requires = [] }) => requires.includes(name))
+      const before = Promise.all(first.map((each) => closed.get(each.name)))
+      closed.set(
+        name,
+        connection === undefined ? before.then(() => undefined) : before.then(() => closeOne(name, connection)),
+      )
+    }
+    await Promise.all(closed.values())
     starting.clear()
+  }
+
+  async function isWell(connection: WorkerConnection): Promise<boolean> {
+    const timer = new AbortController()
+    const late = parts.clock.sleep(HEARTBEAT_MS, timer.signal).then(
+      () => false,
+      () => false,
+    )
+    const beat = (async () => connection.heartbeat?.())().then(
+      () => true,
+      () => false,
+    )
+    return Promise.race([beat, late]).finally(() => timer.abort())
   }
 
   return {
     idOf,
     get,
     started: (worker) => running.get(worker),
+    async unwell() {
+      const asked = [...running].map(async ([name, connection]) => ((await isWell(connection)) ? [] : [name]))
+      return (await Promise.all(asked)).flat()
+    },
     state,
     need,
     close() {

@@ -16,11 +16,18 @@ export interface LiveRun {
   readonly run_id: string
   /** Fulfilled when its end is in the journal. Never rejects. */
   readonly done: Promise<RunRecord>
+  /** When it has to have ended, in milliseconds of the monotonic clock; later while it takes back what it did. */
+  dueAt(): number
   /** The run as it stands. */
   record(): RunRecord
   /** Writes a run that is otherwise journaled once, so that its handle can be given out. */
   ensureJournaled(): Promise<void>
   abort(reason: MhvError): void
+  /**
+   * Ends it with this error without waiting for whatever it does; what that comes to later changes nothing. False where
+   * it is known already how it ended.
+   */
+  giveUp(reason: MhvError): boolean
   /**
    * Counts a caller who waits for it. When all who were counted have gone away (their `signal` was aborted), the run is
    * cancelled; while others are there, and with `left` in any case, it goes on, and its event log tells who went. The
@@ -28,6 +35,8 @@ export interface LiveRun {
    */
   join(caller: Waiting): () => void
   onProgress(listener: (progress: Progress) => void): () => void
+  /** As `done`, for whoever may stop waiting: the returned function leaves nothing behind. */
+  onEnd(listener: (record: RunRecord) => void): () => void
 }
 
 /** The runs of this process that have not ended, by id. While there are any, the process does not end by itself. */

@@ -1,34 +1,35 @@
-import type { Clock } from '../core/clock.ts'
-import type { Logger } from '../core/context.ts'
 import { ERROR_TABLE, type ErrorCode } from '../core/error-table.ts'
 import { certaintyOf } from '../core/result.ts'
-import type { RunEnd, RunRecord, Store } from '../store/store.ts'
+import type { RunEnd, RunRecord } from '../store/store.ts'
+import { deadLetterOf } from './dead-letter-of.ts'
+import type { RuntimeParts } from './runtime.ts'
+
+export type ReconcileParts = Pick<RuntimeParts, 'store' | 'clock' | 'log' | 'registry' | 'environment'>
 
 /**
- * After a crash: ends every run that the journal has as unfinished. What was `pending` never acted; what was `running`
- * may have done anything, and says so. Called with the instance's lock held and before anything new is accepted.
+ * Ends a run that no process has any longer. What was `pending` never acted; what was `running` may have done anything,
+ * and says so. Its dead letter is written with its end.
  *
- * @returns the runs as they are now
+ * @returns the run as it is now, or null where it has ended by itself meanwhile
  */
-export async function reconcile(store: Store, clock: Clock, log: Logger): Promise<readonly RunRecord[]> {
-  const ended: RunRecord[] = []
-  for (const run of await store.unfinishedRuns()) {
-    const end = endAfterCrash(run, clock.now())
-    const { status, effect_certainty, error_code } = end
-    const changed = await store.changeRun({
-      run_id: run.run_id,
-      from: [run.status],
-      to: end.status,
-      end,
-      events: [
-        { type: 'reconciled', at: end.finished_at, data: { was: run.status, status, effect_certainty, error_code } },
-      ],
-    })
-    if (changed === null) continue
-    log.warn('a run was cut off by the end of the process', { run_id: run.run_id, was: run.status, error_code })
-    ended.push(changed)
+export async function endCutOff(parts: ReconcileParts, run: RunRecord): Promise<RunRecord | null> {
+  const { store, clock, log } = parts
+  const end = endAfterCrash(run, clock.now())
+  const dead_letter = deadLetterOf(parts, run, end)
+  const { status, effect_certainty, error_code } = end
+  const data = { was: run.status, status, effect_certainty, error_code, fence: run.fence }
+  const changed = await store.changeRun({
+    run_id: run.run_id,
+    from: [run.status],
+    to: end.status,
+    end,
+    events: [{ type: 'reconciled', at: end.finished_at, data }],
+    ...(dead_letter === undefined ? {} : { dead_letter }),
+  })
+  if (changed !== null) {
+    log.warn('a run was cut off by the end of its process', { run_id: run.run_id, was: run.status, error_code })
   }
-  return ended
+  return changed
 }
 
 function endAfterCrash(run: RunRecord, now: number): RunEnd {

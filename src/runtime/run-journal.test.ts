@@ -92,7 +92,7 @@ suite('a read', () => {
     await f.run(first)
     const { run } = await f.run(f.control('run_wait', { run_id: handle.run_id }))
     assert.equal((run as { status: string }).status, 'completed')
-    assert.deepEqual(await f.events(handle.run_id), ['accepted', 'queued', 'started', 'finished'])
+    assert.deepEqual(await f.events(handle.run_id), ['accepted', 'queued', 'admitted', 'started', 'finished'])
   })
 
   test('ends well whenever its handle is written: before, between and after its start and its end', async () => {
@@ -230,7 +230,7 @@ suite('a start that cannot be journaled', () => {
     const f = moody({ limits: { max_concurrent: 1, queue_size: 5 } })
     const first = f.call('probe.script', { value: '1000' })
     await f.clock.advance(10)
-    const queued = f.call('probe.touch')
+    const queued = f.call('probe.touch', {}, { idempotency_key: 'k' })
     await f.clock.advance(10)
     f.mood.failsToStart = true
     const results = await f.run(Promise.all([first, queued]))

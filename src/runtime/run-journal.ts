@@ -3,14 +3,15 @@ import type { Logger } from '../core/context.ts'
 import { MhvError, mhvError } from '../core/errors.ts'
 import type { NewRunEvent } from '../core/events.ts'
 import { isFinal } from '../core/result.ts'
+import type { NewDeadLetter } from '../store/dead-letter.ts'
 import type { CreateOutcome, IdempotencyClaim, RunEnd, RunFacts, RunRecord, Store } from '../store/store.ts'
 
 /** Pause between two tries to write how a run ended, in milliseconds. */
 const RETRY_END_MS = 1_000
 
 /**
- * The journal's view of one run. Writes and destroys are opened before they act; a read is written once, with its end,
- * unless somebody needs its handle earlier.
+ * The journal's view of one run. Writes and destroys are opened before they act: at the latest by `start`. A read is
+ * written once, with its end, unless somebody needs its handle earlier.
  */
 export interface RunJournal {
   record(): RunRecord
@@ -18,7 +19,7 @@ export interface RunJournal {
   journaled(): boolean
   /** Writes the run as `pending` or `running`, or at once with its end. A try that failed may be made again. */
   open(status: 'pending' | 'running', end?: RunEnd): Promise<CreateOutcome>
-  /** `pending` to `running`. */
+  /** `pending` to `running`, which is in the journal when this resolves, unless the run only reads and is not there. */
   start(): Promise<void>
   ensure(): Promise<void>
   /** Adds an event; written with the next change. */
@@ -32,131 +33,194 @@ export interface RunJournal {
   finish(end: RunEnd, alongside: () => Promise<void>, givingUp: AbortSignal): Promise<RunRecord>
 }
 
+interface JournalParts {
+  readonly store: Store
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+/** The dead letter that is written with an end. */
+type LetterOf = (run: RunFacts, end: RunEnd) => NewDeadLetter | undefined
+
 export function createRunJournal(
-  parts: { readonly store: Store; readonly clock: Clock; readonly log: Logger },
+  parts: JournalParts,
   facts: RunFacts,
   idempotency: IdempotencyClaim | undefined,
+  letterOf: LetterOf = () => undefined,
 ): RunJournal {
-  const { store, clock, log } = parts
-  let record: RunRecord = { ...facts, status: 'pending', started_at: null, end: null }
-  let events: NewRunEvent[] = []
-  let opening: Promise<CreateOutcome> | undefined
-  let opened = false
+  return new JournalOfRun(parts, facts, idempotency, letterOf)
+}
+
+/** The journal of a run that was there before: taken over from a process that is gone. */
+export function adoptedRunJournal(parts: JournalParts, run: RunRecord, letterOf: LetterOf): RunJournal {
+  return new JournalOfRun(parts, run, undefined, letterOf, run)
+}
+
+const NO_EVENTS: readonly NewRunEvent[] = []
+
+/** A class: there is one for each of the runs that wait, and closures would be most of what it weighs. */
+class JournalOfRun implements RunJournal {
+  readonly #parts: JournalParts
+  readonly #idempotency: IdempotencyClaim | undefined
+  readonly #letterOf: LetterOf
+  #record: RunRecord
+  #events: readonly NewRunEvent[] = NO_EVENTS
+  #opening: Promise<CreateOutcome> | undefined
+  #opened = false
+
+  constructor(
+    parts: JournalParts,
+    facts: RunFacts,
+    idempotency: IdempotencyClaim | undefined,
+    letterOf: LetterOf,
+    adopted?: RunRecord,
+  ) {
+    const { fence } = parts.store
+    this.#parts = parts
+    this.#idempotency = idempotency
+    this.#letterOf = letterOf
+    this.#opened = adopted !== undefined
+    this.#record = adopted ?? { ...facts, status: 'pending', started_at: null, end: null, fence, dead_letter: null }
+  }
+
+  record(): RunRecord {
+    return this.#record
+  }
+
+  journaled(): boolean {
+    return this.#opened || this.#opening !== undefined
+  }
+
+  note(event: NewRunEvent): void {
+    this.#events = [...this.#events, event]
+  }
+
+  tell(event: NewRunEvent): void {
+    this.note(event)
+    if (!this.#opened || isFinal(this.#record.status)) return
+    const { run_id } = this.#record
+    // Those that could not be written now are written with the next change.
+    this.#withEvents((taken) => this.#parts.store.appendEvents(run_id, taken)).catch((error: unknown) => {
+      this.#parts.log.warn('an event of a run could not be journaled yet', { run_id, error })
+    })
+  }
+
+  open(status: 'pending' | 'running', end?: RunEnd): Promise<CreateOutcome> {
+    if (this.#opening !== undefined) return this.#opening
+    const created = this.#create(status, end)
+    this.#opening = created
+    const over = () => {
+      this.#opening = undefined
+    }
+    created.then(over, over)
+    return created
+  }
+
+  async start(): Promise<void> {
+    const started_at = this.#parts.clock.now()
+    await this.#notOpening()
+    if (!this.#opened && this.#record.effect !== 'read') {
+      await this.open('running')
+      return
+    }
+    const started = this.#opened
+      ? await this.#change('running', started_at)
+      : { ...this.#record, status: 'running' as const, started_at }
+    if (started === null) throw wrongStatus(this.#record)
+    this.#record = started
+  }
+
+  async ensure(): Promise<void> {
+    if (!this.#opened) await this.open(this.#record.started_at === null ? 'pending' : 'running')
+  }
+
+  async finish(end: RunEnd, alongside: () => Promise<void>, givingUp: AbortSignal): Promise<RunRecord> {
+    const { log, clock } = this.#parts
+    for (;;) {
+      try {
+        await this.#writeEnd(end, alongside)
+        return this.#record
+      } catch (error) {
+        log.error('the end of a run could not be journaled yet', { run_id: this.#record.run_id, error })
+        if (givingUp.aborted || !mayPass(error)) throw error
+        await clock.sleep(RETRY_END_MS, givingUp)
+      }
+    }
+  }
 
   /** Hands the events to a write; they come back when it fails. */
-  async function withEvents<T>(write: (events: readonly NewRunEvent[]) => Promise<T>): Promise<T> {
-    const taken = events
-    events = []
+  async #withEvents<T>(write: (events: readonly NewRunEvent[]) => Promise<T>): Promise<T> {
+    const taken = this.#events
+    this.#events = NO_EVENTS
     try {
       return await write(taken)
     } catch (error) {
-      events = [...taken, ...events]
+      this.#events = [...taken, ...this.#events]
       throw error
     }
   }
 
-  async function create(status: 'pending' | 'running', end?: RunEnd): Promise<CreateOutcome> {
-    const outcome = await withEvents((taken) =>
+  #endWithLetter(end: RunEnd) {
+    const dead_letter = this.#letterOf(this.#record, end)
+    return dead_letter === undefined ? { end } : { end, dead_letter }
+  }
+
+  async #create(status: 'pending' | 'running', end?: RunEnd): Promise<CreateOutcome> {
+    const { store, clock } = this.#parts
+    const { status: _status, started_at, end: _end, fence: _fence, dead_letter: _letter, ...facts } = this.#record
+    const outcome = await this.#withEvents((taken) =>
       store.createRun({
         facts,
         status: end?.status ?? status,
-        started_at: status === 'running' ? (record.started_at ?? clock.now()) : null,
-        ...(end === undefined ? {} : { end }),
+        started_at: status === 'running' ? (started_at ?? clock.now()) : null,
+        ...(end === undefined ? {} : this.#endWithLetter(end)),
         events: taken,
-        ...(idempotency === undefined ? {} : { idempotency }),
+        ...(this.#idempotency === undefined ? {} : { idempotency: this.#idempotency }),
       }),
     )
     if (outcome.kind === 'created' || outcome.kind === 'reopened') {
-      opened = true
-      record = outcome.run
+      this.#opened = true
+      this.#record = outcome.run
     }
     return outcome
   }
 
-  function open(status: 'pending' | 'running', end?: RunEnd): Promise<CreateOutcome> {
-    if (opening !== undefined) return opening
-    const created = create(status, end)
-    opening = created
-    created.catch(() => {
-      opening = undefined
-    })
-    return created
-  }
-
   /** Waits while its handle is on its way to the journal. What is checked right after this cannot change meanwhile. */
-  async function notOpening(): Promise<void> {
-    while (opening !== undefined && !opened) await opening.catch(() => undefined)
+  async #notOpening(): Promise<void> {
+    while (this.#opening !== undefined && !this.#opened) await this.#opening.catch(() => undefined)
   }
 
   /** Null where the run is in another status than it should be. */
-  function change(to: RunRecord['status'], started_at: number | undefined, end?: RunEnd): Promise<RunRecord | null> {
-    return withEvents((taken) =>
-      store.changeRun({
-        run_id: record.run_id,
+  #change(to: RunRecord['status'], started_at: number | undefined, end?: RunEnd): Promise<RunRecord | null> {
+    return this.#withEvents((taken) =>
+      this.#parts.store.changeRun({
+        run_id: this.#record.run_id,
         from: end === undefined ? ['pending'] : ['pending', 'running'],
         to,
         ...(started_at === undefined ? {} : { started_at }),
-        ...(end === undefined ? {} : { end }),
+        ...(end === undefined ? {} : this.#endWithLetter(end)),
         events: taken,
       }),
     )
   }
 
-  async function changeToEnd(end: RunEnd): Promise<void> {
-    if (isFinal(record.status)) return
+  async #changeToEnd(end: RunEnd): Promise<void> {
+    if (isFinal(this.#record.status)) return
+    const { run_id } = this.#record
     // A try before this one may have been written although it was reported as failed: the journal is the truth.
-    const changed = (await change(end.status, undefined, end)) ?? (await store.getRun(record.run_id))
-    if (changed === null || !isFinal(changed.status)) throw wrongStatus(record)
-    record = changed
+    const changed = (await this.#change(end.status, undefined, end)) ?? (await this.#parts.store.getRun(run_id))
+    if (changed === null || !isFinal(changed.status)) throw wrongStatus(this.#record)
+    this.#record = changed
   }
 
-  async function writeEnd(end: RunEnd, alongside: () => Promise<void>): Promise<void> {
-    await notOpening()
+  async #writeEnd(end: RunEnd, alongside: () => Promise<void>): Promise<void> {
+    await this.#notOpening()
     // Calls of one tick are committed together.
     await allDone(
-      opened
-        ? [changeToEnd(end), alongside()]
-        : [open(record.started_at === null ? 'pending' : 'running', end), alongside()],
+      this.#opened
+        ? [this.#changeToEnd(end), alongside()]
+        : [this.open(this.#record.started_at === null ? 'pending' : 'running', end), alongside()],
     )
-  }
-
-  return {
-    record: () => record,
-    journaled: () => opening !== undefined,
-    open,
-    async start() {
-      const started_at = clock.now()
-      await notOpening()
-      const started = opened
-        ? await change('running', started_at)
-        : { ...record, status: 'running' as const, started_at }
-      if (started === null) throw wrongStatus(record)
-      record = started
-    },
-    async ensure() {
-      await open(record.started_at === null ? 'pending' : 'running')
-    },
-    note: (event) => void events.push(event),
-    tell(event) {
-      events.push(event)
-      if (!opened || isFinal(record.status)) return
-      // Those that could not be written now are written with the next change.
-      withEvents((taken) => store.appendEvents(record.run_id, taken)).catch((error: unknown) => {
-        log.warn('an event of a run could not be journaled yet', { run_id: record.run_id, error })
-      })
-    },
-    async finish(end, alongside, givingUp) {
-      for (;;) {
-        try {
-          await writeEnd(end, alongside)
-          return record
-        } catch (error) {
-          log.error('the end of a run could not be journaled yet', { run_id: record.run_id, error })
-          if (givingUp.aborted || !mayPass(error)) throw error
-          await clock.sleep(RETRY_END_MS, givingUp)
-        }
-      }
-    },
   }
 }
 

@@ -1,15 +1,19 @@
+import type { DeadLetterSettings } from '../config/dead-letter-schema.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Logger, Principal, Progress, ResolvedTarget, SecretResolver } from '../core/context.ts'
 import type { EnvelopeInput } from '../core/envelope.ts'
+import type { Notifier } from '../core/notifier.ts'
 import type { Registry } from '../core/registry.ts'
 import type { WorkerResult } from '../core/result.ts'
-import type { BreakerDefaults } from '../core/worker.ts'
 import type { Policy } from '../governance/policy.ts'
 import type { Redactor } from '../governance/redaction.ts'
 import type { Admission } from '../resilience/admission.ts'
-import type { CircuitBreakers } from '../resilience/circuit-breaker.ts'
+import type { BreakerLimits } from '../resilience/circuit-breaker.ts'
+import type { CircuitBreakers } from '../resilience/circuit-breakers.ts'
+import type { RetryLimits, RetryPolicy } from '../resilience/retry.ts'
 import type { Store } from '../store/store.ts'
 import type { RunMetrics } from '../telemetry/metrics.ts'
+import type { Lease } from './leases.ts'
 import type { WorkerInstances } from './lifecycle.ts'
 import type { LiveRuns } from './live-runs.ts'
 
@@ -26,6 +30,8 @@ export interface InvokeRequest {
   /** Aborted when the caller goes away from a run that goes on without it: the run tells of it. */
   readonly left?: AbortSignal
   readonly onProgress?: (progress: Progress) => void
+  /** Where it replays a dead letter: the run that failed, and the id that the claim has given to this one. */
+  readonly replay?: { readonly of: string; readonly run_id: string }
 }
 
 /**
@@ -43,6 +49,7 @@ export interface RunSettings {
   readonly output_tail_bytes: number
   readonly text_bytes: number
   readonly idempotency_days: number
+  readonly heal_seconds: number
 }
 
 export interface TargetOfWorker {
@@ -56,7 +63,10 @@ export interface Environment {
   readonly folder: string
   readonly runs: RunSettings
   workerSettings(worker: string): unknown
-  breakerLimits(worker: string): BreakerDefaults
+  breakerLimits(worker: string): BreakerLimits
+  retryLimits(worker: string): RetryLimits
+  /** Of one worker, with what it has otherwise. */
+  deadLetters(worker: string): DeadLetterSettings
   /** Throws MHV_TARGET_UNKNOWN or MHV_TARGET_UNSUPPORTED. */
   resolveTarget(name: string, worker: string): TargetOfWorker
   /** Targets of the inventory that this worker can act on; all of them without a worker. */
@@ -73,6 +83,8 @@ export interface RuntimeParts {
   readonly policy: Policy
   readonly admission: Admission
   readonly breakers: CircuitBreakers
+  readonly retry: RetryPolicy
+  readonly notifier: Notifier
   readonly redactor: Redactor
   readonly secrets: SecretResolver
   readonly metrics: RunMetrics
@@ -80,4 +92,5 @@ export interface RuntimeParts {
   readonly log: Logger
   readonly instances: WorkerInstances
   readonly live: LiveRuns
+  readonly lease: Lease
 }

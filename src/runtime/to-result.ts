@@ -33,8 +33,11 @@ export function toResult(run: RunRecord): WorkerResult {
       queue_seconds: secondsBetween(run.accepted_at, run.started_at ?? end?.finished_at),
       ...(remedy === undefined ? {} : { remedy }),
       ...(details === undefined ? {} : { details: { ...details } }),
+      ...(isRecovery(details?.recovered_by) ? { recovered_by: details.recovered_by } : {}),
       ...(typeof details?.retry_after === 'number' ? { retry_after: details.retry_after } : {}),
       ...(run.reason === null ? {} : { reason: run.reason }),
+      ...(run.replay_of === null ? {} : { replay_of: run.replay_of }),
+      ...(run.dead_letter === null ? {} : { dead_letter: run.dead_letter }),
     },
   }
 }
@@ -42,4 +45,8 @@ export function toResult(run: RunRecord): WorkerResult {
 /** Never below 0, although the clock of the machine may have been set back. */
 function secondsBetween(from: number, to: number | undefined): number {
   return to === undefined ? 0 : Math.max(0, to - from) / 1000
+}
+
+function isRecovery(value: unknown): value is 'fallback' | 'compensation' {
+  return value === 'fallback' || value === 'compensation'
 }

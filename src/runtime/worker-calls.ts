@@ -36,6 +36,17 @@ export function listWorkers(parts: ControlParts): z.output<typeof workerListSche
   }
 }
 
+const count = (what: string) => z.number().int().describe(what)
+const admissionKind = z.object({
+  levels: count('limits of this level at which anything runs or waits'),
+  saturated: count('those without a free slot'),
+  running: count('runs with a slot, at the fullest'),
+  queued: count('runs that wait for a slot, at the fullest'),
+  rejected: count('calls refused since start because its queue was full'),
+  shed: count('waiting runs of low priority ended since start because its queue was full'),
+  expired: count('runs since start that waited for longer than it allows'),
+})
+
 export const workerHealthSchema = z.object({
   workers: z.array(
     z.object({
@@ -47,10 +58,20 @@ export const workerHealthSchema = z.object({
       runs: z.number().int().describe('finished since start'),
       refused: z.number().int().describe('calls refused since start'),
       by_status: z.record(z.string(), z.number().int()),
-      breakers: z.array(z.object({ target: z.string(), state: z.string() })).describe('only those that are not closed'),
+      breakers: z
+        .array(z.object({ target: z.string(), state: z.string(), forced: z.enum(['open', 'closed']).nullable() }))
+        .describe('only those that are not closed, or that an operator holds'),
       connection: z.record(z.string(), z.union([z.number(), z.string(), z.boolean()])),
     }),
   ),
+  admission: z
+    .object({
+      process: admissionKind,
+      worker: admissionKind,
+      target: admissionKind,
+      principal: admissionKind,
+    })
+    .describe('by the level of the limits'),
   ping: z.object({ target: z.string(), worker: z.string(), healthy: z.boolean(), message: z.string() }).nullable(),
 })
 
@@ -64,12 +85,24 @@ export async function workerHealth(
   const runtime = runtimeOf(parts)
   const chosen = input.worker === undefined ? parts.registry.workers : [parts.registry.worker(input.worker)]
   const ping = input.ping === undefined ? null : await pingTarget(runtime, chosen, input.ping, principal, signal)
-  return { workers: await Promise.all(chosen.map((worker) => healthOf(runtime, worker))), ping }
+  const workers = await Promise.all(chosen.map((worker) => healthOf(runtime, worker)))
+  return { workers, admission: admissionHealth(runtime), ping }
+}
+
+function admissionHealth({ admission }: RuntimeParts): z.output<typeof workerHealthSchema>['admission'] {
+  const kinds = admission.kinds()
+  const { rejected, shed, expired } = admission.outcomes()
+  const of = (kind: keyof typeof kinds) => ({
+    ...kinds[kind],
+    rejected: rejected[kind],
+    shed: shed[kind],
+    expired: expired[kind],
+  })
+  return { process: of('process'), worker: of('worker'), target: of('target'), principal: of('principal') }
 }
 
 async function healthOf(runtime: RuntimeParts, { name }: AnyWorker) {
   const connection = runtime.instances.started(name)
-  const prefix = `${name}:`
   return {
     name,
     worker_id: runtime.instances.idOf(name),
@@ -77,9 +110,9 @@ async function healthOf(runtime: RuntimeParts, { name }: AnyWorker) {
     ...runtime.admission.counts(name),
     ...(await runtime.metrics.totals(name)),
     breakers: runtime.breakers
-      .open()
-      .filter((breaker) => breaker.name.startsWith(prefix))
-      .map((breaker) => ({ target: breaker.name.slice(prefix.length), state: breaker.state })),
+      .list()
+      .filter((breaker) => breaker.worker === name && (breaker.state !== 'closed' || breaker.forced !== null))
+      .map(({ target, state, forced }) => ({ target, state, forced })),
     connection: statsOf(runtime, name, connection),
   }
 }

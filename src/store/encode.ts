@@ -1,5 +1,8 @@
 import type { NewRunEvent } from '../core/events.ts'
 import { CHUNK_CELLS } from './changes.ts'
+import type { DeadLetterChange, DeadLetterSelection } from './dead-letter.ts'
+import { encodeLetter, encodeLetterFields, encodeOutboxEntry } from './dead-letter-rows.ts'
+import type { NewOutboxEntry, OutboxFailure } from './outbox.ts'
 import type { ClaimRow } from './protocol.ts'
 import {
   encodeAudit,
@@ -12,7 +15,16 @@ import {
   type Row,
   type SqlValue,
 } from './rows.ts'
-import type { IdempotencyClaim, NewAuditEntry, NewOutputChunk, NewRun, RunChange, RunFacts } from './store.ts'
+import type {
+  IdempotencyClaim,
+  KeyScope,
+  NewAuditEntry,
+  NewOutputChunk,
+  NewRun,
+  RunAdoption,
+  RunChange,
+  RunFacts,
+} from './store.ts'
 import type { Encoded } from './write-queue.ts'
 
 /** Calls of the port as messages to the writer. */
@@ -39,11 +51,12 @@ function claimRow(facts: RunFacts, claim: IdempotencyClaim): ClaimRow {
   ]
 }
 
-export function encodeCreate(run: NewRun, now: number): Encoded<'createRun'> {
-  const row = encodeRun(run)
+export function encodeCreate(run: NewRun, now: number, fence: number): Encoded<'createRun'> {
+  const row = encodeRun(run, fence)
   const events = encodeEvents(run.events)
   const claim = run.idempotency === undefined ? null : claimRow(run.facts, run.idempotency)
-  return { change: ['createRun', row, events, claim, now], bytes: sizeOf(row, events, claim ?? []) }
+  const letter = run.dead_letter === undefined ? null : encodeLetter(run.dead_letter)
+  return { change: ['createRun', row, events, claim, now, letter], bytes: sizeOf(row, events, claim ?? []) }
 }
 
 export function encodeChange(change: RunChange): Encoded<'changeRun'> {
@@ -51,8 +64,9 @@ export function encodeChange(change: RunChange): Encoded<'changeRun'> {
   const events = encodeEvents(change.events)
   const started = change.started_at === undefined ? null : encodeInteger(change.started_at)
   const { run_id, from, to } = change
+  const letter = change.dead_letter === undefined ? null : encodeLetter(change.dead_letter)
   return {
-    change: ['changeRun', encodeText(run_id), [...from], to, started, end, events],
+    change: ['changeRun', encodeText(run_id), [...from], to, started, end, events, letter],
     bytes: sizeOf(end, events),
   }
 }
@@ -95,6 +109,56 @@ export function encodeStateDelete(worker: string, key: string): Encoded<'stateDe
 
 export function encodeExpireKeys(now: number, limit: number): Encoded<'expireKeys'> {
   return { change: ['expireKeys', encodeInteger(now), limit], bytes: OVERHEAD }
+}
+
+export function encodeAdopt({ run_id, from_fence, events }: RunAdoption): Encoded<'adoptRun'> {
+  const cells = encodeEvents(events)
+  return { change: ['adoptRun', encodeText(run_id), encodeInteger(from_fence), cells], bytes: sizeOf(cells) }
+}
+
+export function encodeLetterChange(change: DeadLetterChange): Encoded<'changeDeadLetter'> {
+  const fields = encodeLetterFields(change)
+  const { id, from, to, at, expect_replays } = change
+  return {
+    change: ['changeDeadLetter', encodeText(id), [...from], to, encodeInteger(at), expect_replays ?? null, fields],
+    bytes: sizeOf(fields.map(([, value]) => value)),
+  }
+}
+
+export function encodeLetterRemoval(
+  { ids, state, before }: DeadLetterSelection,
+  limit: number,
+): Encoded<'deleteDeadLetters'> {
+  return {
+    change: ['deleteDeadLetters', ids?.map(encodeText) ?? null, state ?? null, before ?? null, limit],
+    bytes: sizeOf(ids ?? []),
+  }
+}
+
+export function encodeEnqueue(entry: NewOutboxEntry): Encoded<'enqueueOutbox'> {
+  const row = encodeOutboxEntry(entry)
+  return { change: ['enqueueOutbox', row], bytes: sizeOf(row) }
+}
+
+export function encodeOutboxDone(id: string): Encoded<'outboxDone'> {
+  return { change: ['outboxDone', encodeText(id)], bytes: OVERHEAD }
+}
+
+export function encodeOutboxFailed(id: string, { attempts, next_at, error }: OutboxFailure): Encoded<'outboxFailed'> {
+  const text = encodeText(error)
+  return {
+    change: ['outboxFailed', encodeText(id), encodeInteger(attempts), encodeInteger(next_at), text],
+    bytes: sizeOf([text]),
+  }
+}
+
+export function encodeGetKeyedRun({ principal, operation, target, key }: KeyScope, now: number) {
+  const scope = [encodeText(principal), encodeText(operation), encodeText(target ?? ''), encodeText(key)] as const
+  return { change: ['getKeyedRun', ...scope, now], bytes: OVERHEAD } satisfies Encoded<'getKeyedRun'>
+}
+
+export function encodeAssertOwner(): Encoded<'assertOwner'> {
+  return { change: ['assertOwner'], bytes: OVERHEAD }
 }
 
 export function encodeCheck(): Encoded<'check'> {

@@ -23,7 +23,7 @@ function setUp() {
     }
     return statement
   }
-  const commit = createGroupCommit(db, 'journal.db')
+  const commit = createGroupCommit(db, 'journal.db', { fence: 1, fenced: true })
   return {
     db,
     commits: () => commits,
@@ -37,7 +37,7 @@ function setUp() {
 }
 
 function run(n: number, data: object = {}): Change {
-  return encodeCreate(sampleRun(n, { events: [sampleEvent('accepted'), sampleEvent('progress', { ...data })] }), 0)
+  return encodeCreate(sampleRun(n, { events: [sampleEvent('accepted'), sampleEvent('progress', { ...data })] }), 0, 1)
     .change
 }
 

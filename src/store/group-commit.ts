@@ -1,8 +1,9 @@
 import type { DatabaseSync } from 'node:sqlite'
-import { MhvError } from '../core/errors.ts'
+import { MhvError, mhvError } from '../core/errors.ts'
 import { createChanges } from './changes.ts'
 import { journalError } from './journal-errors.ts'
 import type { Answer, Change, Refusal } from './protocol.ts'
+import { first, prepareRows } from './statements.ts'
 
 /** With so many changes a transaction takes no further list; bounds how long the first of them waits for the last. */
 const MAX_GROUP = 1024
@@ -21,8 +22,8 @@ function moveLog(db: DatabaseSync): void {
 }
 
 /** Applies one change. An error of the table was thrown before anything was written: the transaction goes on. */
-function createApply(db: DatabaseSync): (change: Change) => Reply {
-  const apply = createChanges(db)
+function createApply(db: DatabaseSync, fence: number): (change: Change) => Reply {
+  const apply = createChanges(db, fence)
   return (change) => {
     try {
       return apply(change)
@@ -33,19 +34,43 @@ function createApply(db: DatabaseSync): (change: Change) => Reply {
   }
 }
 
+/** This opening of the journal. */
+export interface Opening {
+  readonly fence: number
+  /** Whether each transaction looks that the fence is still its own. */
+  readonly fenced: boolean
+}
+
 /**
  * Commits changes in groups: all that `next` gives until it gives nothing is one transaction, so one sync of the
  * disk. The replies come in the order of the changes. What fails in a group fails alone: the group is then rolled
  * back, and each of its changes committed by itself.
+ *
+ * Each transaction looks first whether the journal still has the fence of this opening. If not,
+ * another process has taken it over, and everything is refused from then on.
  */
-export function createGroupCommit(db: DatabaseSync, path: string): (next: NextChanges) => readonly Reply[] {
-  const apply = createApply(db)
+export function createGroupCommit(
+  db: DatabaseSync,
+  path: string,
+  opening: Opening,
+): (next: NextChanges) => readonly Reply[] {
+  const apply = createApply(db, opening.fence)
   const begin = db.prepare('BEGIN IMMEDIATE')
   const commit = db.prepare('COMMIT')
+  const readFence = prepareRows(db, 'SELECT fence FROM instance')
+
+  /** Inside the transaction: nobody can open the journal for writing before it ends. */
+  function assertFence(): void {
+    if (!opening.fenced) return
+    const { fence } = opening
+    const now = first(readFence)?.[0]
+    if (now !== fence) throw new FencedError(path, fence, Number(now))
+  }
 
   /** Runs the work in the transaction that has begun. */
   function finish<T>(work: () => T): T {
     try {
+      assertFence()
       const result = work()
       commit.run()
       return result
@@ -63,7 +88,7 @@ export function createGroupCommit(db: DatabaseSync, path: string): (next: NextCh
         begin.run()
         return finish(() => apply(change))
       } catch (error) {
-        const refusal = journalError(error, path)
+        const refusal = error instanceof FencedError ? error.refusal : journalError(error, path)
         if (refusal.code !== 'MHV_JOURNAL_FULL' || !mayMakeRoom) return { error: refusal.toWire() }
       }
       // Moving the log into the file lets the log be written from its start again, which needs no room. Once per group.
@@ -97,8 +122,20 @@ export function createGroupCommit(db: DatabaseSync, path: string): (next: NextCh
         } while (take())
       })
       return replies
-    } catch {
+    } catch (error) {
+      if (error instanceof FencedError) return changes.map(() => ({ error: error.refusal.toWire() }))
       return commitEach(changes)
     }
+  }
+}
+
+/** Not an error of the table, since those end only their own change. */
+class FencedError extends Error {
+  readonly refusal: MhvError
+
+  constructor(path: string, fence: number, now: number) {
+    super('fenced')
+    const message = `journal ${path} was opened for writing by another process since (fence ${now}, ours is ${fence})`
+    this.refusal = mhvError('MHV_INSTANCE_FENCED', message, { details: { fence, fence_now: now } })
   }
 }

@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, suite, test } from 'node:test'
+import { fillDisk, noSmallDisk, smallDisk } from '../../test/helpers/disk.ts'
 import { lockInstance } from './lock.ts'
 
 const LOCK = join(import.meta.dirname, 'lock.ts')
@@ -119,5 +120,14 @@ suite('the lock of an instance folder', () => {
     const lock = await lockInstance(folder, 'test')
     lock.release()
     assert.deepEqual((await readdir(folder)).sort(), ['instance.holder.json', 'instance.lock'])
+  })
+
+  test('on a full disk says so, and is taken when there is room again', { skip: noSmallDisk }, async () => {
+    await using disk = await smallDisk(8)
+    const filler = await fillDisk(disk.folder, 0)
+    await assert.rejects(lockInstance(disk.folder, 'up'), { code: 'MHV_JOURNAL_FULL' })
+    await rm(filler)
+    const lock = await lockInstance(disk.folder, 'up')
+    lock.release()
   })
 })

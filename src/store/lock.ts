@@ -31,7 +31,8 @@ const held = new Set<DatabaseSync>()
  * when the process dies, whatever killed it; a file beside it names the holder. Nothing in this process may open
  * `instance.lock` itself: POSIX gives up a process's locks on a file when it closes any descriptor of it.
  *
- * Throws MHV_INSTANCE_LOCKED naming the holder, or MHV_INSTANCE_INVALID where the folder cannot be used.
+ * Throws MHV_INSTANCE_LOCKED naming the holder, MHV_INSTANCE_INVALID where the folder cannot be used, or
+ * MHV_JOURNAL_FULL where its disk is full.
  */
 export async function lockInstance(folder: string, doing: string): Promise<InstanceLock> {
   const database = await takeLock(folder)
@@ -70,6 +71,9 @@ function isBusy(error: unknown): boolean {
 
 function unusable(folder: string, error: unknown): MhvError {
   const why = error instanceof Error ? error.message : String(error)
+  if (systemCode(error) === 'ENOSPC') {
+    return mhvError('MHV_JOURNAL_FULL', `${folder} has no room for the name of its holder: ${why}`, { cause: error })
+  }
   return mhvError('MHV_INSTANCE_INVALID', `${folder} cannot be locked: ${why}`, {
     details: { folder, system_code: systemCode(error) ?? null },
     cause: error,

@@ -1,6 +1,9 @@
 import { type Clock, systemClock } from '../core/clock.ts'
 import type { NewRunEvent, RunEvent } from '../core/events.ts'
 import { isFinal } from '../core/run-status.ts'
+import type { DeadLetterStore, NewDeadLetter } from './dead-letter.ts'
+import { byBytes, createMemoryLetters, createMemoryOutbox, type MemoryLetters } from './memory-letters.ts'
+import type { OutboxStore } from './outbox.ts'
 import {
   decodeAudit,
   decodeJson,
@@ -17,6 +20,7 @@ import {
   checkNewRun,
   decideChange,
   decideClaim,
+  isPinned,
   keptUntil,
   pageSize,
   rowLimit,
@@ -29,14 +33,21 @@ import {
   type CreateOutcome,
   type IdempotencyClaim,
   JOURNAL_FORMAT,
+  type KeyedRun,
+  type KeyScope,
   type NewOutputChunk,
   type NewRun,
   type OutputChunk,
+  type RunAdoption,
   type RunChange,
+  type RunFacts,
   type RunQuery,
   type RunRecord,
   type Store,
 } from './store.ts'
+
+/** Nobody else can open it: it has one opening. */
+const FENCE = 1
 
 interface KeptRun {
   record: RunRecord
@@ -54,6 +65,8 @@ interface Memory {
   readonly clock: Clock
   readonly runs: Map<string, KeptRun>
   readonly keys: Map<string, KeptKey>
+  readonly letters: MemoryLetters
+  readonly outbox: ReturnType<typeof createMemoryOutbox>
   readonly audit: AuditEntry[]
   /** By worker, then by key: the JSON of the value. */
   readonly state: Map<string, Map<string, string>>
@@ -63,14 +76,9 @@ function stateOf({ status, end }: RunRecord) {
   return { status, effect_certainty: end?.effect_certainty ?? null }
 }
 
-/** UTF-8 order, which is SQLite's; that of JavaScript differs beyond U+D7FF. */
-function byBytes(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b))
-}
-
 /** The record as it comes back from a journal: JSON values, well-formed text, nothing shared with what was given. */
 function toRecord(run: Pick<NewRun, 'facts' | 'status' | 'started_at' | 'end'>): RunRecord {
-  return decodeRun(encodeRun({ ...run, events: [] }))
+  return decodeRun(encodeRun({ ...run, events: [] }, FENCE))
 }
 
 function addEvents(run: KeptRun, events: readonly NewRunEvent[]): void {
@@ -95,28 +103,57 @@ function insert(memory: Memory, given: NewRun): KeptRun {
   return run
 }
 
-function reopen({ run }: KeptKey, given: NewRun): void {
+/** Writes the dead letter of a run that has just ended. */
+function addLetter(memory: Memory, run: KeptRun, letter: NewDeadLetter | undefined): void {
+  if (letter !== undefined) run.record = { ...run.record, dead_letter: memory.letters.add(run.record, letter) }
+}
+
+/** A run's record anew; it keeps its letter. */
+function replace(run: KeptRun, facts: RunFacts, rest: Omit<Parameters<typeof toRecord>[0], 'facts'>): void {
+  const { dead_letter, fence } = run.record
+  run.record = { ...toRecord({ facts, ...rest }), dead_letter, fence }
+}
+
+function reopen(memory: Memory, { run }: KeptKey, given: NewRun): void {
   const { status, started_at, end } = given
-  run.record = toRecord({ facts: { ...run.record, deadline: given.facts.deadline }, status, started_at, end })
+  memory.letters.setAside(run.record.run_id, memory.clock.now())
+  replace(run, { ...run.record, deadline: given.facts.deadline }, { status, started_at, end })
+  addLetter(memory, run, given.dead_letter)
   addEvents(run, given.events)
+}
+
+function scopeOf({ principal, operation, target, key }: KeyScope): string {
+  return JSON.stringify([principal, operation, target ?? '', key].map(encodeText))
+}
+
+function letterOf(memory: Memory, { run }: KeptKey) {
+  return memory.letters.ofRun(run.record.run_id)?.state ?? null
+}
+
+function getKeyedRun(memory: Memory, scope: KeyScope, now: number): KeyedRun | null {
+  const held = memory.keys.get(scopeOf(scope))
+  if (held === undefined || (held.expires_at <= now && !isPinned(letterOf(memory, held)))) return null
+  return { digest: held.digest, run: held.run.record }
 }
 
 function createKeyed(memory: Memory, given: NewRun, claim: IdempotencyClaim): CreateOutcome {
   const { principal, operation, target } = given.facts
-  const scope = JSON.stringify([principal, operation, target ?? '', claim.key].map(encodeText))
+  const scope = scopeOf({ principal, operation, target, key: claim.key })
   const digest = encodeText(claim.digest)
   const expires_at = encodeInteger(claim.expires_at)
   const held = memory.keys.get(scope)
-  const state = held === undefined ? undefined : { ...stateOf(held.run.record), ...held }
+  const state =
+    held === undefined ? undefined : { ...stateOf(held.run.record), ...held, letter: letterOf(memory, held) }
   const kind = decideClaim(state, { digest }, memory.clock.now())
   if (held === undefined || kind === 'created') {
     const run = insert(memory, given)
+    addLetter(memory, run, given.dead_letter)
     memory.keys.set(scope, { run, digest, expires_at })
     return { kind: 'created', run: run.record, attempts_before: 0 }
   }
   if (kind !== 'reopened') return { kind, run: held.run.record, attempts_before: 0 }
   const attempts_before = held.run.record.end?.attempts ?? 0
-  reopen(held, given)
+  reopen(memory, held, given)
   memory.keys.set(scope, { ...held, expires_at: keptUntil(held, { expires_at }) })
   return { kind, run: held.run.record, attempts_before }
 }
@@ -126,19 +163,34 @@ function createRun(memory: Memory, given: NewRun): CreateOutcome {
   // What cannot be stored is refused before anything is changed.
   encodeEvents(given.events)
   toRecord(given)
+  memory.letters.check(given.dead_letter)
   if (given.idempotency !== undefined) return createKeyed(memory, given, given.idempotency)
-  return { kind: 'created', run: insert(memory, given).record, attempts_before: 0 }
+  const run = insert(memory, given)
+  addLetter(memory, run, given.dead_letter)
+  return { kind: 'created', run: run.record, attempts_before: 0 }
 }
 
 function changeRun(memory: Memory, change: RunChange): RunRecord | null {
   checkChange(change)
   encodeEvents(change.events)
+  memory.letters.check(change.dead_letter)
   const { run_id, from, to, end } = change
   const run = memory.runs.get(run_id)
   if (run === undefined || !decideChange(stateOf(run.record), run_id, from, to)) return null
   const before = isFinal(run.record.status) ? null : run.record.started_at
-  run.record = toRecord({ facts: run.record, status: to, started_at: change.started_at ?? before, end })
+  if (isFinal(run.record.status)) memory.letters.setAside(run_id, null)
+  replace(run, run.record, { status: to, started_at: change.started_at ?? before, end })
+  addLetter(memory, run, change.dead_letter)
   addEvents(run, change.events)
+  return run.record
+}
+
+function adoptRun(memory: Memory, { run_id, from_fence, events }: RunAdoption): RunRecord | null {
+  encodeEvents(events)
+  const run = memory.runs.get(run_id)
+  if (run?.record.status !== 'running' || run.record.fence !== from_fence) return null
+  run.record = { ...run.record, fence: FENCE }
+  addEvents(run, events)
   return run.record
 }
 
@@ -201,7 +253,7 @@ function listState(memory: Memory, worker: string, prefix: string) {
 }
 
 function expireKeys(memory: Memory, now: number): number {
-  const past = [...memory.keys].filter(([, key]) => key.expires_at <= now)
+  const past = [...memory.keys].filter(([, key]) => key.expires_at <= now && !isPinned(letterOf(memory, key)))
   for (const [scope] of past) memory.keys.delete(scope)
   return past.length
 }
@@ -212,7 +264,13 @@ function facts(memory: Memory) {
 
 /** A store that forgets everything with the process: for tests, and for trying things out. Nothing is shared with it. */
 export function createMemoryStore(clock: Clock = systemClock): Store {
-  const memory: Memory = { clock, runs: new Map(), keys: new Map(), audit: [], state: new Map() }
+  const runs = new Map<string, KeptRun>()
+  const letters = createMemoryLetters((run_id) => {
+    const run = runs.get(run_id)
+    if (run !== undefined) run.record = { ...run.record, dead_letter: null }
+  })
+  const outbox = createMemoryOutbox()
+  const memory: Memory = { clock, runs, letters, outbox, keys: new Map(), audit: [], state: new Map() }
   let closed = false
 
   /** Each call runs to its end at once, so each is atomic; what it answers is a copy. */
@@ -221,8 +279,13 @@ export function createMemoryStore(clock: Clock = systemClock): Store {
     return structuredClone(work())
   }
   return {
+    ...letterCalls(memory, call),
+    fence: FENCE,
     createRun: (run) => call(() => createRun(memory, run)),
     changeRun: (change) => call(() => changeRun(memory, change)),
+    adoptRun: (adoption) => call(() => adoptRun(memory, adoption)),
+    getKeyedRun: (scope, now) => call(() => getKeyedRun(memory, scope, now)),
+    assertOwner: () => call(() => {}),
     appendEvents: (run_id, events) =>
       call(() => {
         encodeEvents(events)
@@ -258,6 +321,22 @@ export function createMemoryStore(clock: Clock = systemClock): Store {
       closed = true
     },
   }
+}
+
+function letterCalls({ letters, outbox }: Memory, call: <T>(work: () => T) => Promise<T>) {
+  return {
+    getDeadLetter: (id) => call(() => letters.getDeadLetter(id)),
+    listDeadLetters: (query) => call(() => letters.listDeadLetters(query)),
+    dueDeadLetters: (now, limit) => call(() => letters.dueDeadLetters(now, limit)),
+    changeDeadLetter: (change) => call(() => letters.changeDeadLetter(change)),
+    deleteDeadLetters: (selection, limit) => call(() => letters.deleteDeadLetters(selection, limit)),
+    deadLetterStats: () => call(() => letters.deadLetterStats()),
+    enqueueOutbox: (entry) => call(() => outbox.enqueueOutbox(entry)),
+    dueOutbox: (now, limit) => call(() => outbox.dueOutbox(now, limit)),
+    outboxDone: (id) => call(() => outbox.outboxDone(id)),
+    outboxFailed: (id, failure) => call(() => outbox.outboxFailed(id, failure)),
+    outboxStats: () => call(() => outbox.outboxStats()),
+  } satisfies DeadLetterStore & OutboxStore
 }
 
 function decodeStored(json: string | undefined): unknown {

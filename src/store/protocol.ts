@@ -1,6 +1,8 @@
 import type { WireError } from '../core/errors.ts'
 import type { RunStatus } from '../core/run-status.ts'
-import type { Row } from './rows.ts'
+import type { DeadLetterQuery, DeadLetterState } from './dead-letter.ts'
+import type { LetterRow } from './dead-letter-rows.ts'
+import type { Row, SqlValue } from './rows.ts'
 import type { Pragmas } from './schema.ts'
 import type { CreateOutcome, RunQuery } from './store.ts'
 
@@ -13,7 +15,7 @@ import type { CreateOutcome, RunQuery } from './store.ts'
 export type ClaimRow = readonly [string, string, string, string, string, number]
 
 export type Change =
-  | readonly [op: 'createRun', run: Row, events: Row, claim: ClaimRow | null, now: number]
+  | readonly [op: 'createRun', run: Row, events: Row, claim: ClaimRow | null, now: number, letter: LetterRow | null]
   | readonly [
       op: 'changeRun',
       id: string,
@@ -22,13 +24,36 @@ export type Change =
       at: number | null,
       end: Row,
       ev: Row,
+      letter: LetterRow | null,
     ]
+  | readonly [op: 'adoptRun', run_id: string, from_fence: number, events: Row]
   | readonly [op: 'appendEvents', run_id: string, events: Row]
   | readonly [op: 'appendOutput', run_id: string, chunks: Row]
   | readonly [op: 'appendAudit', entry: Row]
   | readonly [op: 'stateSet', worker: string, key: string, json: string]
   | readonly [op: 'stateDelete', worker: string, key: string]
   | readonly [op: 'expireKeys', now: number, limit: number]
+  | readonly [
+      op: 'changeDeadLetter',
+      id: string,
+      from: readonly DeadLetterState[],
+      to: DeadLetterState,
+      at: number,
+      replays: number | null,
+      fields: readonly (readonly [column: string, value: SqlValue])[],
+    ]
+  | readonly [
+      op: 'deleteDeadLetters',
+      ids: readonly string[] | null,
+      states: readonly DeadLetterState[] | null,
+      before: number | null,
+      limit: number,
+    ]
+  | readonly [op: 'enqueueOutbox', entry: Row]
+  | readonly [op: 'outboxDone', id: string]
+  | readonly [op: 'outboxFailed', id: string, attempts: number, next_at: number, error: string]
+  | readonly [op: 'getKeyedRun', principal: string, operation: string, target: string, key: string, now: number]
+  | readonly [op: 'assertOwner']
   | readonly [op: 'check']
 
 export type ChangeOp = Change[0]
@@ -36,10 +61,12 @@ export type ChangeOf<Op extends ChangeOp> = Extract<Change, readonly [Op, ...unk
 
 /** What the writer answers, by change. A row lacks what the client has sent itself. */
 export interface Answers {
-  /** HEAD_COLUMNS for `reopened`, RUN_COLUMNS for the others. */
+  /** HEAD_COLUMNS for `created` and `reopened`, RUN_COLUMNS for the others. */
   createRun: 'created' | readonly [kind: CreateOutcome['kind'], run: Row, attempts_before: number]
   /** HEAD_COLUMNS. */
   changeRun: Row | null
+  /** RUN_COLUMNS. */
+  adoptRun: Row | null
   appendEvents: null
   appendOutput: null
   appendAudit: null
@@ -47,6 +74,15 @@ export interface Answers {
   stateDelete: null
   /** How many keys were removed. */
   expireKeys: number
+  /** See decodeDeadLetter. */
+  changeDeadLetter: Row | null
+  deleteDeadLetters: number
+  enqueueOutbox: boolean
+  outboxDone: boolean
+  outboxFailed: boolean
+  /** The digest, then RUN_COLUMNS. */
+  getKeyedRun: Row | null
+  assertOwner: null
   check: null
 }
 export type Answer = Answers[ChangeOp]
@@ -61,6 +97,12 @@ export type Query =
   | readonly [op: 'stateGet', worker: string, key: string]
   | readonly [op: 'stateList', worker: string, prefix: string]
   | readonly [op: 'countRuns']
+  | readonly [op: 'getDeadLetter', id: string]
+  | readonly [op: 'listDeadLetters', query: DeadLetterQuery]
+  | readonly [op: 'dueDeadLetters', now: number, limit: number]
+  | readonly [op: 'deadLetterStats']
+  | readonly [op: 'dueOutbox', now: number, limit: number]
+  | readonly [op: 'outboxStats']
 
 /** Every query answers with rows; what a row has is known by its decoder. */
 export type QueryAnswer = readonly Row[]
@@ -77,11 +119,15 @@ export interface Refusal {
 
 export interface ThreadReady {
   readonly pragmas: Readonly<Record<string, string | number>>
+  /** Of this opening; 0 from the thread that reads. */
+  readonly fence: number
 }
 
 export interface WriterData {
   readonly path: string
   readonly pragmas: Pragmas
+  /** Whether each transaction looks that the fence is still its own. */
+  readonly fenced: boolean
 }
 
 export interface ReaderData {

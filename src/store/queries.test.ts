@@ -46,9 +46,9 @@ test('of several filters the most selective leads', () => {
     since: 1,
     until: 2,
   } as const
-  assertPlan({ ...all, target: 'web-1' }, /INDEX runs_by_target \(target=\?\)/)
-  assertPlan(all, /INDEX runs_by_operation \(operation=\?\)/)
-  assertPlan({ status: ['failed'], since: 1 }, /INDEX runs_by_status \(status=\?\)/)
+  assertPlan({ ...all, target: 'web-1' }, /INDEX runs_by_target \(target=\? AND run_id>\?\)/)
+  assertPlan(all, /INDEX runs_by_operation \(operation=\? AND run_id>\?\)/)
+  assertPlan({ status: ['failed'], since: 1 }, /INDEX runs_by_status \(status=\? AND run_id>\?\)/)
 })
 
 test('without a filter, or looking for completed runs, the runs are walked from the newest', () => {
@@ -59,13 +59,14 @@ test('without a filter, or looking for completed runs, the runs are walked from 
   assertPlan({ status: [] }, walk)
 })
 
-test('times and several statuses are found in their index and sorted', () => {
-  assertPlan({ since: 5 }, /USING (COVERING )?INDEX runs_by_time \(accepted_at>\?\)/, true)
-  assertPlan(
-    { since: 5, until: 9, before: 'X' },
-    /USING (COVERING )?INDEX runs_by_time \(accepted_at>\? AND accepted_at<\?\)/,
-    true,
-  )
+test('a time ends the walk from the newest run, since ids rise with it', () => {
+  const walk = /SEARCH runs USING INDEX sqlite_autoindex_runs_1 \(run_id>\?/
+  assertPlan({ since: 5 }, walk)
+  assertPlan({ since: 5, until: 9, before: 'X' }, walk)
+  assertPlan({ since: 5, target: 'web-1' }, /INDEX runs_by_target \(target=\? AND run_id>\?\)/)
+})
+
+test('several statuses are found in their index and sorted', () => {
   assertPlan({ status: ['failed', 'timeout'] }, /INDEX runs_by_status \(status=\?\)/, true)
 })
 

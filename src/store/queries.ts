@@ -1,5 +1,9 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
+import { idFloor } from '../core/ids.ts'
 import { RUN_STATUSES } from '../core/run-status.ts'
+import { type DeadLetterQuery, PINNING_STATES } from './dead-letter.ts'
+import { LETTER_SELECT, stateList } from './dead-letter-changes.ts'
+import { OUTBOX_COLUMNS } from './dead-letter-rows.ts'
 import type { Query, QueryAnswer } from './protocol.ts'
 import { type Row, RUN_COLUMNS, type SqlValue } from './rows.ts'
 import { pageSize } from './rules.ts'
@@ -15,6 +19,9 @@ const INDEXED = ['target', 'operation', 'principal', 'worker'] as const
 
 /** Page queries differ by their filters; more statements than these are not kept. */
 const MAX_STATEMENTS = 64
+
+/** For a clock that goes back between the two. */
+const CLOCK_SLACK_MS = 3_600_000
 
 export interface Sql {
   readonly text: string
@@ -46,8 +53,12 @@ function conditions({ since, until, before, ...query }: RunQuery): Condition[] {
     if (value !== undefined) found.push({ index: `runs_by_${column}`, text: `${column} = ?`, value })
   }
   found.push(...statusCondition(query.status))
-  if (since !== undefined) found.push({ index: 'runs_by_time', text: 'accepted_at >= ?', value: since })
-  if (until !== undefined) found.push({ index: 'runs_by_time', text: 'accepted_at < ?', value: until })
+  if (since !== undefined) {
+    found.push({ text: 'accepted_at >= ?', value: since })
+    // A run's id is made after the time at which it was accepted is read, and never goes back: the walk may end there.
+    found.push({ text: 'run_id >= ?', value: idFloor(since - CLOCK_SLACK_MS) })
+  }
+  if (until !== undefined) found.push({ text: 'accepted_at < ?', value: until })
   if (before !== undefined) found.push({ text: 'run_id < ?', value: before })
   return found
 }
@@ -74,6 +85,31 @@ export const UNFINISHED = `SELECT ${COLUMNS} FROM runs INDEXED BY runs_by_status
 
 const RUN_NUMBER = '(SELECT id FROM runs WHERE run_id = ?)'
 
+/** What, of which (state or worker), how much; and the totals. */
+const LETTER_STATS = `
+  SELECT 'state', state, count(*), min(created_at) FROM dead_letters GROUP BY state
+  UNION ALL SELECT 'worker', worker, count(*), NULL FROM dead_letters
+    WHERE state IN (${stateList(PINNING_STATES)}) GROUP BY worker
+  UNION ALL SELECT 'totals', count, bytes, NULL FROM dead_letter_totals
+  UNION ALL SELECT 'lost', dropped, rejected, NULL FROM dead_letter_totals`
+
+/** A page of dead letters, newest first. */
+function lettersQuery({ state, before, limit, ...query }: DeadLetterQuery): Sql {
+  const found: Condition[] = LETTER_FILTERS.flatMap((column) => {
+    const value = query[column]
+    return value === undefined ? [] : [{ text: `d.${column} = ?`, value }]
+  })
+  if (state !== undefined) found.push({ text: `d.state IN (${stateList(state)})` })
+  if (before !== undefined) found.push({ text: 'd.id < ?', value: before })
+  const filter = found.length === 0 ? '' : `WHERE ${found.map(({ text }) => text).join(' AND ')}`
+  return {
+    text: `SELECT ${LETTER_SELECT} FROM dead_letters AS d ${filter} ORDER BY d.id DESC LIMIT ?`,
+    values: [...found.flatMap(({ value }) => (value === undefined ? [] : [value])), pageSize(limit)],
+  }
+}
+
+const LETTER_FILTERS = ['worker', 'operation', 'target', 'principal'] as const
+
 function prepareQueries(db: DatabaseSync) {
   return {
     getRun: prepareRows(db, `SELECT ${COLUMNS} FROM runs WHERE run_id = ?`),
@@ -90,6 +126,23 @@ function prepareQueries(db: DatabaseSync) {
     stateGet: prepareRows(db, 'SELECT value FROM worker_state WHERE worker = ? AND key = ?'),
     stateList: prepareRows(db, 'SELECT key, value FROM worker_state WHERE worker = ? AND key >= ? ORDER BY key'),
     countRuns: prepareRows(db, 'SELECT count(*) FROM runs'),
+    getDeadLetter: prepareRows(db, `SELECT ${LETTER_SELECT} FROM dead_letters AS d WHERE d.id = ?`),
+    dueDeadLetters: prepareRows(
+      db,
+      `SELECT ${LETTER_SELECT} FROM dead_letters AS d
+        WHERE d.state = 'open' AND d.next_at IS NOT NULL AND d.next_at <= ? ORDER BY d.next_at, d.id LIMIT ?`,
+    ),
+    deadLetterStats: prepareRows(db, LETTER_STATS),
+    dueOutbox: prepareRows(
+      db,
+      `SELECT ${OUTBOX_COLUMNS.map((column) => `o.${column}`)}
+        FROM (SELECT min(id) AS id FROM outbox GROUP BY destination) AS next JOIN outbox AS o ON o.id = next.id
+        WHERE o.next_at <= ? ORDER BY o.next_at, o.id LIMIT ?`,
+    ),
+    outboxStats: prepareRows(
+      db,
+      'SELECT destination, count(*), min(at), sum(octet_length(payload)) FROM outbox GROUP BY destination ORDER BY 1',
+    ),
   }
 }
 
@@ -124,8 +177,7 @@ export function createQueries(db: DatabaseSync): (query: Query) => QueryAnswer {
   const sql = prepareQueries(db)
   const pages = new Map<string, StatementSync>()
 
-  function listRuns(query: RunQuery): QueryAnswer {
-    const { text, values } = runsQuery(query)
+  function page({ text, values }: Sql): QueryAnswer {
     if (pages.size > MAX_STATEMENTS) pages.clear()
     const statement = pages.get(text) ?? prepareRows(db, text)
     pages.set(text, statement)
@@ -137,7 +189,7 @@ export function createQueries(db: DatabaseSync): (query: Query) => QueryAnswer {
       case 'getRun':
         return all(sql.getRun, query[1])
       case 'listRuns':
-        return listRuns(query[1])
+        return page(runsQuery(query[1]))
       case 'unfinishedRuns':
         return all(sql.unfinishedRuns)
       case 'getEvents':
@@ -152,6 +204,18 @@ export function createQueries(db: DatabaseSync): (query: Query) => QueryAnswer {
         return takeWhile(sql.stateList, [query[1], query[2]], (row) => String(row[0]).startsWith(query[2]))
       case 'countRuns':
         return all(sql.countRuns)
+      case 'getDeadLetter':
+        return all(sql.getDeadLetter, query[1])
+      case 'listDeadLetters':
+        return page(lettersQuery(query[1]))
+      case 'dueDeadLetters':
+        return all(sql.dueDeadLetters, query[1], query[2])
+      case 'deadLetterStats':
+        return all(sql.deadLetterStats)
+      case 'dueOutbox':
+        return all(sql.dueOutbox, query[1], query[2])
+      case 'outboxStats':
+        return all(sql.outboxStats)
     }
   }
 }

@@ -28,6 +28,7 @@ const FACT_COLUMNS = [
   'input',
   'accepted_at',
   'deadline',
+  'replay_of',
 ] as const
 
 /** Columns of a run's end, in the order of `encodeEnd`. */
@@ -44,7 +45,7 @@ export const END_COLUMNS = [
 ] as const
 
 /** Columns of a run without its end. */
-export const HEAD_COLUMNS = [...FACT_COLUMNS, 'status', 'started_at'] as const
+export const HEAD_COLUMNS = [...FACT_COLUMNS, 'status', 'started_at', 'fence', 'dead_letter'] as const
 
 /** Columns of `runs` in the order of `encodeRun` and `decodeRun`. */
 export const RUN_COLUMNS = [...HEAD_COLUMNS, ...END_COLUMNS] as const
@@ -66,7 +67,7 @@ export function encodeText(text: string): string {
   return text.toWellFormed()
 }
 
-function optionalText(text: string | null): string | null {
+export function optionalText(text: string | null): string | null {
   return text === null ? null : encodeText(text)
 }
 
@@ -76,7 +77,7 @@ export function encodeInteger(value: number): number {
   return value
 }
 
-function optionalInteger(value: number | null): number | null {
+export function optionalInteger(value: number | null): number | null {
   return value === null ? null : encodeInteger(value)
 }
 
@@ -100,6 +101,7 @@ function encodeFacts(facts: RunFacts): SqlValue[] {
     encodeJson(facts.input),
     encodeInteger(facts.accepted_at),
     encodeInteger(facts.deadline),
+    optionalText(facts.replay_of),
   ]
 }
 
@@ -119,10 +121,10 @@ export function encodeEnd(end: RunEnd | undefined): Row {
   ]
 }
 
-/** Values of RUN_COLUMNS. */
-export function encodeRun(run: NewRun): Row {
+/** Values of RUN_COLUMNS, of a run that this opening takes. Its dead letter is not written with it. */
+export function encodeRun(run: NewRun, fence: number): Row {
   const row = encodeFacts(run.facts)
-  row.push(run.status, optionalInteger(run.started_at), ...encodeEnd(run.end))
+  row.push(run.status, optionalInteger(run.started_at), fence, null, ...encodeEnd(run.end))
   return row
 }
 
@@ -150,12 +152,12 @@ export function encodeAudit(entry: NewAuditEntry): Row {
   ]
 }
 
-/** The readers below take rows that this module wrote, so the values' types are known by their place. */
-function textAt(row: Row, index: number): string {
+/** The readers of rows take those that were written here, so the values' types are known by their place. */
+export function textAt(row: Row, index: number): string {
   return row[index] as string
 }
 
-function numberAt(row: Row, index: number): number {
+export function numberAt(row: Row, index: number): number {
   return row[index] as number
 }
 
@@ -211,9 +213,12 @@ export function decodeRun(row: Row): RunRecord {
     input: jsonAt(row, 11),
     accepted_at: numberAt(row, 12),
     deadline: numberAt(row, 13),
+    replay_of: row[14] as string | null,
     status: row[STATUS_AT] as RunStatus,
     started_at: row[STATUS_AT + 1] as number | null,
     end: decodeEnd(row),
+    fence: numberAt(row, STATUS_AT + 2),
+    dead_letter: row[STATUS_AT + 3] as string | null,
   }
 }
 

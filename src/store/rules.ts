@@ -1,5 +1,6 @@
 import { type MhvError, mhvError } from '../core/errors.ts'
 import { type EffectCertainty, isFinal, isTransition, type RunStatus } from '../core/run-status.ts'
+import { type DeadLetterState, PINNING_STATES } from './dead-letter.ts'
 import type { CreateOutcome, IdempotencyClaim, NewRun, RunChange } from './store.ts'
 
 /** What every implementation of the store decides alike. Nothing here reads or writes. */
@@ -15,13 +16,23 @@ export interface HeldKey extends RunState {
   readonly digest: string
   /** Milliseconds since the epoch. */
   readonly expires_at: number
+  /** Of its run's dead letter; null where it has none. */
+  readonly letter: DeadLetterState | null
 }
+
+/** Which letters give way first where there is no room: those that are done with, and the open ones last. */
+export const DROP_ORDER = ['replayed', 'archived', 'poison', 'open'] as const satisfies readonly DeadLetterState[]
 
 /** The most runs that one page of `listRuns` has. */
 const MAX_PAGE = 1000
 
 /** Idempotency keys that one step of `expireKeys` removes. */
 export const KEYS_AT_ONCE = 500
+
+function checkLetter(what: string, { dead_letter, end }: Pick<NewRun, 'dead_letter' | 'end'>): void {
+  if (dead_letter === undefined || (end !== undefined && end.status !== 'completed')) return
+  throw mhvError('MHV_INTERNAL', `${what}: a dead letter for a run that has not failed`)
+}
 
 function checkEnd(what: string, status: RunStatus, end: { readonly status: RunStatus } | undefined): void {
   if (isFinal(status) === (end !== undefined) && (end === undefined || end.status === status)) return
@@ -34,15 +45,17 @@ export function checkNewRun(run: NewRun): void {
   const what = `run ${run.facts.run_id}`
   if (!isTransition(null, run.status)) throw mhvError('MHV_INTERNAL', `${what} cannot begin as ${run.status}`)
   checkEnd(what, run.status, run.end)
+  checkLetter(what, run)
 }
 
 /** Throws MHV_INTERNAL for a change whose end does not fit its status. */
 export function checkChange(change: RunChange): void {
   checkEnd(`change of run ${change.run_id}`, change.to, change.end)
+  checkLetter(`change of run ${change.run_id}`, change)
 }
 
 /** Whether a finished run may be taken up again: it ended badly, and it is certain that it changed nothing. */
-function mayReopen(state: RunState): boolean {
+export function mayReopen(state: RunState): boolean {
   return state.status !== 'completed' && isFinal(state.status) && state.effect_certainty === 'none'
 }
 
@@ -52,10 +65,17 @@ export function decideClaim(
   claim: Pick<IdempotencyClaim, 'digest'>,
   now: number,
 ): CreateOutcome['kind'] {
-  if (held === undefined || held.expires_at <= now) return 'created'
+  if (held === undefined || (held.expires_at <= now && !isPinned(held.letter))) return 'created'
   if (held.digest !== claim.digest) return 'mismatch'
+  // A replay of its letter is its next attempt: opened again beside that, it would be done twice.
+  if (held.letter === 'replaying' || held.letter === 'replayed') return 'attached'
   // A read comes with its result at once; its second attempt passes through `running` within the same transaction.
   return mayReopen(held) ? 'reopened' : 'attached'
+}
+
+/** A key is kept as long as its run's letter is still to be dealt with. */
+export function isPinned(letter: DeadLetterState | null): boolean {
+  return letter !== null && (PINNING_STATES as readonly DeadLetterState[]).includes(letter)
 }
 
 /** How long a key is kept after its run was reopened: never shorter than before. */

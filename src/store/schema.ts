@@ -70,8 +70,13 @@ export function readFormat(db: DatabaseSync, path: string): number {
   return format
 }
 
-/** Brings the journal to the format of this program: every missing migration and the new number in one transaction. */
-export function migrate(db: DatabaseSync, path: string): void {
+/**
+ * Brings the journal to the format of this program and takes the next fence: every missing migration and the new
+ * numbers in one transaction. Whoever had the journal open for writing is fenced from then on.
+ *
+ * @returns the fence
+ */
+export function migrate(db: DatabaseSync, path: string): number {
   db.exec('BEGIN IMMEDIATE')
   try {
     // Asked inside the transaction: another process may have been faster.
@@ -81,7 +86,9 @@ export function migrate(db: DatabaseSync, path: string): void {
     }
     db.exec(`PRAGMA application_id = ${APPLICATION_ID}`)
     db.exec(`PRAGMA user_version = ${JOURNAL_FORMAT}`)
+    const fence = Number(db.prepare('UPDATE instance SET fence = fence + 1 RETURNING fence').get()?.fence)
     db.exec('COMMIT')
+    return fence
   } catch (error) {
     if (db.isTransaction) db.exec('ROLLBACK')
     throw error

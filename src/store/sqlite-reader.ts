@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url'
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { mhvError } from '../core/errors.ts'
 import { journalError, openingError } from './journal-errors.ts'
-import type { Query, QueryAnswer, ReaderData, ToReader } from './protocol.ts'
+import type { Query, QueryAnswer, ReaderData, ThreadReady, ToReader } from './protocol.ts'
 import { createQueries } from './queries.ts'
 import { readFormat, readPragma } from './schema.ts'
 import { JOURNAL_FORMAT } from './store.ts'
@@ -76,7 +76,8 @@ function start(port: MessagePort, data: ReaderData): void {
   try {
     const db = open(data)
     serve(port, db, data.path)
-    port.postMessage({ pragmas: Object.fromEntries(REPORTED.map((name) => [name, readPragma(db, name)])) })
+    const pragmas = Object.fromEntries(REPORTED.map((name) => [name, readPragma(db, name)]))
+    port.postMessage({ pragmas, fence: 0 } satisfies ThreadReady)
   } catch (error) {
     port.postMessage({ error: openingError(error, data.path).toWire() })
   }

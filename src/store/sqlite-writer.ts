@@ -2,7 +2,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { createGroupCommit } from './group-commit.ts'
 import { openingError } from './journal-errors.ts'
-import type { Change, ToWriter, WriterData } from './protocol.ts'
+import type { Change, ThreadReady, ToWriter, WriterData } from './protocol.ts'
 import { assertPragmas, migrate, readFormat } from './schema.ts'
 
 /**
@@ -16,16 +16,15 @@ function open({ path, pragmas }: WriterData) {
     // Before anything is set: a newer version's journal, or another program's database, is not to be touched.
     readFormat(db, path)
     const facts = assertPragmas(db, pragmas, path)
-    migrate(db, path)
-    return { db, facts }
+    return { db, facts, fence: migrate(db, path) }
   } catch (error) {
     db.close()
     throw error
   }
 }
 
-function serve(port: MessagePort, db: DatabaseSync, { path }: WriterData): void {
-  const commit = createGroupCommit(db, path)
+function serve(port: MessagePort, db: DatabaseSync, { path, fenced }: WriterData, fence: number): void {
+  const commit = createGroupCommit(db, path, { fence, fenced })
   let closing = false
 
   function accept(message: ToWriter | undefined): readonly Change[] | undefined {
@@ -50,9 +49,9 @@ function serve(port: MessagePort, db: DatabaseSync, { path }: WriterData): void 
 
 function start(port: MessagePort, data: WriterData): void {
   try {
-    const { db, facts } = open(data)
-    serve(port, db, data)
-    port.postMessage({ pragmas: facts })
+    const { db, facts, fence } = open(data)
+    serve(port, db, data, fence)
+    port.postMessage({ pragmas: facts, fence } satisfies ThreadReady)
   } catch (error) {
     port.postMessage({ error: openingError(error, data.path).toWire() })
   }

@@ -1,13 +1,17 @@
 import { resolve } from 'node:path'
 import { type Clock, systemClock } from '../core/clock.ts'
 import { entryPoint } from '../core/entry-point.ts'
+import { createLetterCalls } from './dead-letter-calls.ts'
 import {
+  encodeAdopt,
   encodeAppendAudit,
   encodeAppendEvents,
+  encodeAssertOwner,
   encodeChange,
   encodeCheck,
   encodeCreate,
   encodeExpireKeys,
+  encodeGetKeyedRun,
   encodeOutput,
   encodeStateDelete,
   encodeStateSet,
@@ -36,6 +40,8 @@ export interface SqliteOptions {
 /** For tests only, where they need a journal that is worse than the product's. */
 export interface SqliteInternals {
   readonly pragmas?: Partial<Pragmas>
+  /** False: goes on writing although another process has taken the journal over. */
+  readonly fenced?: boolean
   readonly writerEntry?: URL
   readonly readerEntry?: URL
 }
@@ -120,7 +126,7 @@ async function createRun({ assertOpen, writer, clock }: Connections, run: NewRun
   checkNewRun(run)
   let sent: Row = []
   const answer = await writer.send(() => {
-    const encoded = encodeCreate(run, clock.now())
+    const encoded = encodeCreate(run, clock.now(), writer.fence)
     sent = encoded.change[1]
     return encoded
   })
@@ -158,6 +164,16 @@ function writing(connections: Connections) {
   return {
     createRun: (run) => createRun(connections, run),
     changeRun: (change) => changeRun(connections, change),
+    async adoptRun(adoption) {
+      assertOpen()
+      const row = await writer.send(() => encodeAdopt(adoption))
+      return row === null ? null : decodeRun(row)
+    },
+    async getKeyedRun(scope, now) {
+      assertOpen()
+      const row = await writer.send<'getKeyedRun'>(() => encodeGetKeyedRun(scope, now))
+      return row === null ? null : { digest: String(row[0]), run: decodeRun(row.slice(1)) }
+    },
     async appendEvents(run_id, events) {
       assertOpen()
       await writer.send(() => encodeAppendEvents(run_id, events))
@@ -219,6 +235,11 @@ function reading({ query }: Connections) {
 function maintaining(connections: Connections, readOnly: boolean) {
   const { assertOpen, path, query, readerPragmas, writer } = connections
   return {
+    fence: writer.fence,
+    async assertOwner() {
+      assertOpen()
+      await writer.send(encodeAssertOwner)
+    },
     async check() {
       assertOpen()
       if (!readOnly) await writer.send(encodeCheck)
@@ -248,10 +269,15 @@ export async function openSqliteStore(options: SqliteOptions, internals: SqliteI
   const writerEntry = internals.writerEntry ?? entryPoint(import.meta.url, './sqlite-writer')
   const readerEntry = internals.readerEntry ?? entryPoint(import.meta.url, './sqlite-reader')
   const limits = { ...WRITER_LIMITS, ...options.writerLimits }
-  const data = { path, pragmas: pragmasOf(options, internals) }
+  const data = { path, pragmas: pragmasOf(options, internals), fenced: internals.fenced ?? true }
   const writer = readOnly ? refusingWriter(path) : await startWriter(writerEntry, data, limits)
   const connections = connect(options, path, writer, readerEntry)
   // Whether the journal can be read is to be known now. With a writer, that is known already.
   if (readOnly) await connections.readerPragmas()
-  return { ...writing(connections), ...reading(connections), ...maintaining(connections, readOnly) }
+  return {
+    ...writing(connections),
+    ...reading(connections),
+    ...createLetterCalls(connections),
+    ...maintaining(connections, readOnly),
+  }
 }

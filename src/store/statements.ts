@@ -1,4 +1,5 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
+import { PINNING_STATES } from './dead-letter.ts'
 import { END_COLUMNS, HEAD_COLUMNS, type Row, RUN_COLUMNS, type SqlValue } from './rows.ts'
 
 /** The writer's statements, prepared once. */
@@ -7,6 +8,7 @@ const COLUMNS = RUN_COLUMNS.join(', ')
 const HEAD = HEAD_COLUMNS.join(', ')
 const STATE = 'runs.id, runs.status, runs.effect_certainty, runs.started_at, runs.attempts'
 const ASSIGNMENTS = ['status', 'started_at', ...END_COLUMNS].map((column) => `${column} = ?`).join(', ')
+const PINNING = PINNING_STATES.map((state) => `'${state}'`).join(', ')
 const SCOPE = 'k.principal = ? AND k.operation = ? AND k.target = ? AND k.key = ?'
 
 function holes(count: number): string {
@@ -33,7 +35,15 @@ function prepareRuns(db: DatabaseSync) {
     findRun: prepareRows(db, `SELECT ${STATE} FROM runs WHERE run_id = ?`),
     runRow: prepareRows(db, `SELECT ${COLUMNS} FROM runs WHERE id = ?`),
     updateRun: prepareRows(db, `UPDATE runs SET ${ASSIGNMENTS} WHERE id = ? RETURNING ${HEAD}`),
-    reopenRun: prepareRows(db, `UPDATE runs SET ${ASSIGNMENTS}, deadline = ? WHERE id = ? RETURNING ${HEAD}`),
+    reopenRun: prepareRows(
+      db,
+      `UPDATE runs SET ${ASSIGNMENTS}, deadline = ?, fence = ? WHERE id = ? RETURNING ${HEAD}`,
+    ),
+    runHead: prepareRows(db, `SELECT ${HEAD} FROM runs WHERE id = ?`),
+    adoptRun: prepareRows(
+      db,
+      `UPDATE runs SET fence = ? WHERE run_id = ? AND fence = ? AND status = 'running' RETURNING id`,
+    ),
     lastEvent: prepareRows(db, 'SELECT max(seq) FROM events WHERE run = ?'),
     insertEvent: db.prepare('INSERT INTO events (run, seq, type, at, data) VALUES (?, ?, ?, ?, ?)'),
     lastChunk: prepareRows(db, 'SELECT max(seq) FROM output WHERE run = ?'),
@@ -45,7 +55,14 @@ function prepareKeys(db: DatabaseSync) {
   return {
     findKey: prepareRows(
       db,
-      `SELECT ${STATE}, k.digest, k.expires_at FROM idempotency_keys AS k JOIN runs ON runs.id = k.run WHERE ${SCOPE}`,
+      `SELECT ${STATE}, k.digest, k.expires_at, (SELECT state FROM dead_letters WHERE run = k.run)
+        FROM idempotency_keys AS k JOIN runs ON runs.id = k.run WHERE ${SCOPE}`,
+    ),
+    keyedRun: prepareRows(
+      db,
+      `SELECT k.digest, ${RUN_COLUMNS.map((column) => `runs.${column}`)}
+        FROM idempotency_keys AS k JOIN runs ON runs.id = k.run WHERE ${SCOPE} AND (k.expires_at > ?
+          OR EXISTS (SELECT 1 FROM dead_letters WHERE run = k.run AND state IN (${PINNING})))`,
     ),
     putKey: db.prepare(
       `INSERT OR REPLACE INTO idempotency_keys (principal, operation, target, key, digest, expires_at, run)
@@ -54,7 +71,8 @@ function prepareKeys(db: DatabaseSync) {
     extendKey: db.prepare(`UPDATE idempotency_keys AS k SET expires_at = ? WHERE ${SCOPE}`),
     expireKeys: db.prepare(
       `DELETE FROM idempotency_keys WHERE (principal, operation, target, key) IN
-        (SELECT principal, operation, target, key FROM idempotency_keys WHERE expires_at <= ? LIMIT ?)`,
+        (SELECT principal, operation, target, key FROM idempotency_keys AS k WHERE expires_at <= ?
+          AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE run = k.run AND state IN (${PINNING})) LIMIT ?)`,
     ),
   }
 }

@@ -3,16 +3,19 @@ import type { ErrorCode } from '../core/error-table.ts'
 import type { NewRunEvent, RunEvent } from '../core/events.ts'
 import type { Effect, Priority } from '../core/operation.ts'
 import type { EffectCertainty, FinalStatus, RunStatus } from '../core/run-status.ts'
+import type { DeadLetterStore, NewDeadLetter } from './dead-letter.ts'
+import type { OutboxStore } from './outbox.ts'
 
 /**
  * The journal's port. Everything in it is asynchronous, redacted by the caller, and JSON or bytes. A promise of a
  * write is fulfilled only when the write is on stable storage. Each method that writes is one atomic change.
  *
- * Errors: MHV_JOURNAL_FULL (no room), MHV_JOURNAL_UNAVAILABLE (did not take it), MHV_JOURNAL_CORRUPT.
+ * Errors: MHV_JOURNAL_FULL (no room), MHV_JOURNAL_UNAVAILABLE (did not take it), MHV_JOURNAL_CORRUPT,
+ * MHV_INSTANCE_FENCED (another process has opened the journal for writing since; nothing was written, nor will be).
  */
 
 /** Number of the journal's format: raised by every migration. An older program refuses a newer one by name. */
-export const JOURNAL_FORMAT = 1
+export const JOURNAL_FORMAT = 2
 
 /** Facts of a run that never change. Times are milliseconds since the epoch. */
 export interface RunFacts {
@@ -31,6 +34,8 @@ export interface RunFacts {
   readonly input: unknown
   readonly accepted_at: number
   readonly deadline: number
+  /** The run whose dead letter this one replays. */
+  readonly replay_of: string | null
 }
 
 /** How a run ended. */
@@ -52,6 +57,24 @@ export interface RunRecord extends RunFacts {
   readonly status: RunStatus
   readonly started_at: number | null
   readonly end: RunEnd | null
+  /** The fence of the process that has it, or that had it last: see `Store.fence`. */
+  readonly fence: number
+  /** Id of its dead letter; null where it has none, or where the letters were full. */
+  readonly dead_letter: string | null
+}
+
+/** Who may use a key again, and for what. */
+export interface KeyScope {
+  readonly principal: string
+  readonly operation: string
+  readonly target: string | null
+  readonly key: string
+}
+
+/** The run that a key leads to now. */
+export interface KeyedRun {
+  readonly digest: string
+  readonly run: RunRecord
 }
 
 export interface IdempotencyClaim {
@@ -70,6 +93,8 @@ export interface NewRun {
   readonly end?: RunEnd
   readonly events: readonly NewRunEvent[]
   readonly idempotency?: IdempotencyClaim
+  /** Only with an end. */
+  readonly dead_letter?: NewDeadLetter
 }
 
 /**
@@ -93,6 +118,14 @@ export interface RunChange {
   readonly to: RunStatus
   readonly started_at?: number
   readonly end?: RunEnd
+  readonly events: readonly NewRunEvent[]
+  /** Only with an end. */
+  readonly dead_letter?: NewDeadLetter
+}
+
+export interface RunAdoption {
+  readonly run_id: string
+  readonly from_fence: number
   readonly events: readonly NewRunEvent[]
 }
 
@@ -149,16 +182,28 @@ export interface StoreFacts {
   readonly pragmas: Readonly<Record<string, string | number>>
 }
 
-export interface Store {
+export interface Store extends DeadLetterStore, OutboxStore {
+  /**
+   * The number of this opening: every opening for writing takes the one after the last. A journal that has been opened
+   * for writing again refuses all that this one still sends, with MHV_INSTANCE_FENCED. 0 where it is only read.
+   */
+  readonly fence: number
   /** Writes a new run, its first events and its idempotency key in one transaction. */
   createRun(run: NewRun): Promise<CreateOutcome>
   /** Compare and set. The record after the change, or null when the run was in no status of `from`. */
   changeRun(change: RunChange): Promise<RunRecord | null>
+  /**
+   * Takes over an unfinished run from the process that had it, which is gone: the run gets this opening's fence and the
+   * events, and stays as it is. Null where its fence is not `from_fence` any longer, or it is not `running`.
+   */
+  adoptRun(adoption: RunAdoption): Promise<RunRecord | null>
   appendEvents(run_id: string, events: readonly NewRunEvent[]): Promise<void>
   appendOutput(run_id: string, chunks: readonly NewOutputChunk[]): Promise<void>
   appendAudit(entry: NewAuditEntry): Promise<void>
 
   getRun(run_id: string): Promise<RunRecord | null>
+  /** The run of a key that is kept at `now`; null where there is none. It sees every write that was sent before it. */
+  getKeyedRun(scope: KeyScope, now: number): Promise<KeyedRun | null>
   listRuns(query: RunQuery): Promise<readonly RunRecord[]>
   /** Runs in no final status, oldest first. */
   unfinishedRuns(): Promise<readonly RunRecord[]>
@@ -173,8 +218,10 @@ export interface Store {
   stateDelete(worker: string, key: string): Promise<void>
   stateList(worker: string, prefix: string): Promise<readonly { readonly key: string; readonly value: unknown }[]>
 
-  /** Removes idempotency keys past their time; the number removed. In bounded chunks. */
+  /** Removes idempotency keys past their time, unless their run has an open dead letter; the number removed. */
   expireKeys(now: number): Promise<number>
+  /** Fulfilled while this opening is the last one for writing. Writes nothing. Throws MHV_INSTANCE_FENCED. */
+  assertOwner(): Promise<void>
   /** A write and a read that leave nothing behind: fulfilled when the journal works. */
   check(): Promise<void>
   facts(): Promise<StoreFacts>

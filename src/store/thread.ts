@@ -5,6 +5,7 @@ import { isRefusal, type ThreadReady } from './protocol.ts'
 /** A thread of the store that has said it is ready. */
 export interface Thread<M> {
   readonly pragmas: ThreadReady['pragmas']
+  readonly fence: ThreadReady['fence']
   post(message: M, transfer?: Transferable[]): void
   /** Whether the thread keeps the process alive: while something is expected of it. */
   hold(busy: boolean): void
@@ -57,6 +58,7 @@ export async function startThread<M>(entry: URL, data: unknown, events: ThreadEv
   worker.unref()
   return {
     pragmas: (first as ThreadReady).pragmas,
+    fence: (first as ThreadReady).fence,
     post: (message, transfer = []) => worker.postMessage(message, transfer),
     hold: (busy) => (busy ? worker.ref() : worker.unref()),
     end(message) {

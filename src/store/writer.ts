@@ -7,6 +7,7 @@ import { createWriteQueue, type Encoded, type WriterLimits } from './write-queue
 /** Sends changes to the writing thread. */
 export interface Writer {
   readonly pragmas: Thread<ToWriter>['pragmas']
+  readonly fence: number
   /** See WriteQueue; refused once the thread has died. */
   send<Op extends ChangeOp>(encode: () => Encoded<Op>): Promise<Answers[Op]>
   /** Throws the reason when the thread has died. */
@@ -38,6 +39,7 @@ export async function startWriter(entry: URL, data: WriterData, limits: WriterLi
   }
   return {
     pragmas: thread.pragmas,
+    fence: thread.fence,
     send: (encode) => (gone === undefined ? queue.send(encode) : Promise.reject(gone)),
     assertAlive,
     async close() {
@@ -53,6 +55,7 @@ export async function startWriter(entry: URL, data: WriterData, limits: WriterLi
 export function refusingWriter(path: string): Writer {
   return {
     pragmas: {},
+    fence: 0,
     async send() {
       throw mhvError('MHV_JOURNAL_UNAVAILABLE', `journal ${path} was opened for reading only`, {
         remedy: 'Use the process that holds the instance folder, or stop it.',

@@ -14,7 +14,7 @@ export interface Name {
 }
 
 /** What decides how a control call is called. */
-export type NamedControl = Pick<ControlCall, 'name' | 'cli' | 'effect' | 'argument'>
+export type NamedControl = Pick<ControlCall, 'name' | 'cli' | 'shortcut' | 'effect' | 'argument'>
 
 /** Words of the command line that are no worker: the program's own commands, now and planned. */
 export const RESERVED_NOUNS = [
@@ -29,7 +29,9 @@ export const RESERVED_NOUNS = [
   'help',
   'version',
   'approvals',
-  'dead-letters',
+  'dlq',
+  'breakers',
+  'explain',
 ] as const
 
 /** Options that every command has, and `--yes` of what may destroy; no field of an input may be called like one. */
@@ -51,6 +53,7 @@ export function nameTable(
     }
   }
   for (const operation of registry.operations) refuseFlags(operation)
+  refuseShortcuts(controls)
   refuseTwins(names, 'MCP tool', ({ mcp }) => mcp)
   refuseTwins(names, 'command', ({ cli }) => cli.join(' '))
   refuseTwins(names, 'HTTP route', ({ http }) => http)
@@ -97,7 +100,7 @@ export function controlRoute<C extends NamedControl>(call: C): ControlRoute<C> {
   const verb = call.name.slice(call.name.lastIndexOf('_') + 1)
   const pathField = call.argument ?? null
   const one = pathField === null ? '' : `/{${pathField}}`
-  const last = verb === 'list' || verb === 'get' ? '' : `/${verb}`
+  const last = ['list', 'get', 'show'].includes(verb) ? '' : `/${verb}`
   return { call, method: call.effect === 'read' ? 'GET' : 'POST', path: `/v1/${noun}${one}${last}`, pathField }
 }
 
@@ -118,6 +121,19 @@ function refuseFlags({ id, spec }: RegisteredOperation): void {
     if (taken.includes(dashed(field))) throw new Error(`"${id}": its field "${field}" would be an option that exists`)
     // `--no-x` is how a field `x` is turned off.
     if (field.startsWith('no_')) throw new Error(`"${id}": its field "${field}" must be named by what it turns on`)
+  }
+}
+
+/** A shortcut stands where the nouns do: it has to be reserved, and mean one thing. */
+function refuseShortcuts(controls: readonly NamedControl[]): void {
+  const nouns = new Set(controls.map(({ cli }) => cli[0]))
+  for (const { name, shortcut } of controls) {
+    if (shortcut === undefined) continue
+    if (!(RESERVED_NOUNS as readonly string[]).includes(shortcut)) {
+      throw new Error(`"${name}": its shortcut "${shortcut}" must be among the reserved words`)
+    }
+    if (nouns.has(shortcut)) throw new Error(`"${name}": its shortcut "${shortcut}" is a group of commands already`)
+    nouns.add(shortcut)
   }
 }
 

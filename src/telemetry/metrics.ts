@@ -15,6 +15,13 @@ export interface RunMetrics {
     readonly queueSeconds: number
     readonly attempts: number
   }): void
+  retried(worker: string): void
+  /** A failed attempt after which there was no other; `reason` is one of the words of the event log. */
+  retryDenied(worker: string, reason: string): void
+  /** What the recovery table wanted beyond another attempt, and whether it was done. */
+  recovered(worker: string, strategy: string, done: boolean): void
+  /** A replay of a dead letter ended, and what became of the letter. */
+  replayed(worker: string, state: string): void
   /** Numbers of a worker since start, for `worker_health`. */
   totals(
     worker: string,
@@ -66,8 +73,38 @@ export function createRunMetrics(): RunMetrics {
     registers,
   })
 
+  const retries = new Counter({
+    name: 'mahavishnu_retries_total',
+    help: 'Attempts after the first.',
+    labelNames: ['worker'] as const,
+    registers,
+  })
+  const denials = new Counter({
+    name: 'mahavishnu_retries_denied_total',
+    help: 'Failed attempts after which there was no other, by reason.',
+    labelNames: ['worker', 'reason'] as const,
+    registers,
+  })
+  const recoveries = new Counter({
+    name: 'mahavishnu_recoveries_total',
+    help: 'Fallbacks and compensations that the recovery table wanted.',
+    labelNames: ['worker', 'strategy', 'done'] as const,
+    registers,
+  })
+
+  const replays = new Counter({
+    name: 'mahavishnu_dead_letter_replays_total',
+    help: 'Replays of dead letters that ended, by what became of the letter.',
+    labelNames: ['worker', 'state'] as const,
+    registers,
+  })
+
   return {
     registry,
+    replayed: (worker, state) => replays.inc({ worker, state }),
+    retried: (worker) => retries.inc({ worker }),
+    retryDenied: (worker, reason) => denials.inc({ worker, reason }),
+    recovered: (worker, strategy, done) => recoveries.inc({ worker, strategy, done: String(done) }),
     accepted: (worker) => active.inc({ worker }),
     refused: (worker, code) => refused.inc({ worker, code }),
     finished(run) {
@@ -95,24 +132,36 @@ export function createRunMetrics(): RunMetrics {
   }
 }
 
-/** Slots and queue of the workers, asked for when the metrics are. */
-export function observeQueue(
+type BreakerStates = readonly { readonly worker: string; readonly state: string }[]
+
+/** Breakers that are not closed, asked for when the metrics are, and their changes. Returns a function told of each. */
+export function observeBreakers(
   registry: Registry,
   workers: readonly string[],
-  counts: (worker: string) => { readonly running: number; readonly queued: number },
-): void {
-  const gauge = (name: string, help: string, of: 'running' | 'queued') =>
-    new Gauge({
-      name,
-      help,
-      labelNames: ['worker'] as const,
-      registers: [registry],
-      collect() {
-        for (const worker of workers) this.set({ worker }, counts(worker)[of])
-      },
-    })
-  gauge('mahavishnu_slots_taken', 'Runs that have a slot.', 'running')
-  gauge('mahavishnu_queue_depth', 'Runs that wait for a slot.', 'queued')
+  list: () => BreakerStates,
+): (worker: string, to: string) => void {
+  const registers = [registry]
+  new Gauge({
+    name: 'mahavishnu_breakers',
+    help: 'Circuit breakers that are open or half-open, by state.',
+    labelNames: ['worker', 'state'] as const,
+    registers,
+    collect() {
+      const now = list()
+      for (const worker of workers) {
+        for (const state of ['open', 'half-open']) {
+          this.set({ worker, state }, now.filter((each) => each.worker === worker && each.state === state).length)
+        }
+      }
+    },
+  })
+  const changes = new Counter({
+    name: 'mahavishnu_breaker_changes_total',
+    help: 'Changes of circuit breakers, by the state that they changed to.',
+    labelNames: ['worker', 'state'] as const,
+    registers,
+  })
+  return (worker, to) => changes.inc({ worker, state: to })
 }
 
 /** A write of the journal lasts from 0.1 ms (one of many in a commit) to seconds (a disk that stalls). */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { it } from 'node:test'
 import {
   create,
+  IN_JOURNAL,
   keyedRun,
   SAMPLE_START,
   sampleEnd,
@@ -72,7 +73,7 @@ export function describeKeys(withStore: WithStore): void {
         const again = await store.createRun(keyedRun(index + 2, 'k', run, { deadline: 5 + index, worker_id: 'other' }))
         assert.deepEqual([again.kind, again.attempts_before], ['reopened', index + 3])
         const { facts } = keyedRun(1, 'k')
-        assert.deepEqual(again.run, { ...facts, deadline: 5 + index, status: to, started_at, end: null })
+        assert.deepEqual(again.run, { ...facts, deadline: 5 + index, status: to, started_at, end: null, ...IN_JOURNAL })
         assert.deepEqual(await store.getRun(sampleId(1)), again.run)
         if (to === 'pending')
           await store.changeRun({ run_id: sampleId(1), from: ['pending'], to: 'running', events: [] })

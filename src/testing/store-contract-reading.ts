@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { RUN_STATUSES } from '../core/run-status.ts'
-import type { NewAuditEntry, RunQuery, RunRecord, Store } from '../store/store.ts'
+import { JOURNAL_FORMAT, type NewAuditEntry, type RunQuery, type RunRecord, type Store } from '../store/store.ts'
 import {
   create,
   refused,
@@ -307,7 +307,7 @@ function describeStore(withStore: WithStore): void {
     withStore(async (store) => {
       await create(store, sampleRun(1))
       const { format, runs } = await store.facts()
-      assert.deepEqual([format, runs], [1, 1])
+      assert.deepEqual([format, runs], [JOURNAL_FORMAT, 1])
     }),
   )
 }

@@ -4,6 +4,7 @@ import { isFinal, isTransition, RUN_STATUSES, RUN_TRANSITIONS } from '../core/ru
 import type { NewRun } from '../store/store.ts'
 import {
   create,
+  IN_JOURNAL,
   keyedRun,
   refused,
   runIn,
@@ -24,7 +25,13 @@ export function describeNewRuns(withStore: WithStore): void {
     withStore(async (store) => {
       const given = sampleRun(1, {}, { target: null, tier: null, reason: 'why \u0000 not', input: STRANGE })
       const { run } = await create(store, given)
-      assert.deepEqual(run, { ...given.facts, status: 'running', started_at: given.started_at, end: null })
+      assert.deepEqual(run, {
+        ...given.facts,
+        status: 'running',
+        started_at: given.started_at,
+        end: null,
+        ...IN_JOURNAL,
+      })
       assert.deepEqual(await store.getRun(sampleId(1)), run)
       assert.deepEqual(await store.getEvents(sampleId(1), 0, 10), [{ run_id: sampleId(1), seq: 1, ...given.events[0] }])
     }),

@@ -2,6 +2,8 @@ import { describe } from 'node:test'
 import { createFakeClock, type FakeClock } from './fake-clock.ts'
 import { describeClosing, describeMany } from './store-contract-calls.ts'
 import { describeKeys } from './store-contract-keys.ts'
+import { describeLetters } from './store-contract-letters.ts'
+import { describeAdoption, describeOutbox } from './store-contract-outbox.ts'
 import { describeReading } from './store-contract-reading.ts'
 import { describeChanges, describeNewRuns } from './store-contract-runs.ts'
 import { type OpenedStore, SAMPLE_START, type WithStore } from './store-samples.ts'
@@ -29,5 +31,8 @@ export function storeContract(name: string, open: (clock: FakeClock) => Promise<
     describe('many calls', () => describeMany(withStore))
     describe('closing', () => describeClosing(withStore))
     describeReading(withStore)
+    describeLetters(withStore)
+    describe('the outbox', () => describeOutbox(withStore))
+    describe('taking over', () => describeAdoption(withStore))
   })
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import type { NewRunEvent, RunEventType } from '../core/events.ts'
+import { idFloor } from '../core/ids.ts'
 import type { FinalStatus } from '../core/run-status.ts'
 import type { CreateOutcome, NewRun, RunEnd, RunFacts, Store } from '../store/store.ts'
 import type { FakeClock } from './fake-clock.ts'
@@ -21,9 +22,12 @@ export type WithStore = (
 /** When the samples' time begins, in milliseconds since the epoch. */
 export const SAMPLE_START = 1_700_000_000_000
 
-/** The nth run id: in the form of a ULID, rising with n. */
+/** What the first opening of a journal adds to a run's facts. */
+export const IN_JOURNAL = { fence: 1, dead_letter: null } as const
+
+/** The nth run id: a ULID of SAMPLE_START, rising with n. */
 export function sampleId(n: number): string {
-  return `01HF${String(n).padStart(22, '0')}`
+  return `${idFloor(SAMPLE_START)}${String(n).padStart(16, '0')}`
 }
 
 export function sampleFacts(n: number, facts: Partial<RunFacts> = {}): RunFacts {
@@ -42,6 +46,7 @@ export function sampleFacts(n: number, facts: Partial<RunFacts> = {}): RunFacts 
     input: { command: 'uptime' },
     accepted_at: SAMPLE_START + n,
     deadline: SAMPLE_START + n + 60_000,
+    replay_of: null,
     ...facts,
   }
 }

@@ -39,7 +39,7 @@ test('a journal of a newer version is refused, naming both formats, and left as 
     const db = new DatabaseSync(path)
     db.exec('PRAGMA user_version = 99')
     db.close()
-    await refusedBothWays(path, 'MHV_JOURNAL_NEWER', /format 99.*up to 1$/)
+    await refusedBothWays(path, 'MHV_JOURNAL_NEWER', /format 99.*up to 2$/)
   }))
 
 test("another program's database is refused and left as it is", () =>

@@ -70,7 +70,7 @@ async function missing(store: Store, said: readonly string[]): Promise<string[]>
 /** A run is written with its first events and its key, or not at all. */
 async function assertWhole(store: Store, first: number): Promise<void> {
   for (const run of await store.listRuns({ limit: 50 })) {
-    const n = Number(run.run_id.slice(4))
+    const n = Number(run.run_id.slice(10))
     if (n < first) continue
     const events = await store.getEvents(run.run_id, 0, 10)
     assert.ok(events.length >= 2, `${run.run_id} has ${events.length} events`)

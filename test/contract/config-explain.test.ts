@@ -16,9 +16,20 @@ const FILES = {
 const LAYERS = ['project', 'local', 'user', 'environment', 'options'] as const
 type Layer = (typeof LAYERS)[number]
 
+/** For settings that may be left out, by the last part of their key. */
+const BY_HAND: Readonly<Record<string, unknown>> = {
+  token: 'env:TOKEN',
+  limit: 7,
+  rate_per_second: 7,
+  policy: 'linear',
+  max_replays: 7,
+  delay_seconds: 7,
+  max_delay_seconds: 7,
+}
+
 /** A value that the setting takes; where there is no default, one by hand. */
 function sample(field: SettingField): unknown {
-  return field.default ?? { 'demo.token': 'env:TOKEN', 'demo.limit': 7 }[field.key]
+  return field.default ?? BY_HAND[field.path.at(-1) ?? '']
 }
 
 /** Two lines before it, so that a place that is made up does not fit by chance. */

@@ -66,6 +66,31 @@ suite('CORE-02: idempotency keys', () => {
     await rm(folder, { recursive: true })
   })
 
+  test('CORE-02: a duplicate attaches to its run where there is no room for another', async () => {
+    const limits = { max_concurrent: 1, queue_size: 0 }
+    const fixture = counting({ limits })
+    const twice = (f: ReturnType<typeof counting>) => [0, 1].map(() => f.call('probe.script', { value: 'x' }, KEY))
+    const first = twice(fixture)
+    const full = fixture.call('probe.script', { value: 'x' }, { idempotency_key: 'other' })
+    const another = fixture.call('probe.script', { value: 'y' }, KEY)
+    await Promise.all([
+      assert.rejects(fixture.run(full), { code: 'MHV_ADMISSION_FULL' }),
+      assert.rejects(fixture.run(another), { code: 'MHV_IDEMPOTENCY_MISMATCH' }),
+    ])
+    assert.equal(ids(await fixture.run(Promise.all(first))).length, 1)
+    assert.deepEqual(fixture.acts, ['x'])
+    assert.deepEqual(fixture.parts.admission.counts(), { running: 0, queued: 0 })
+
+    // Negative control: where the key is not looked up, the duplicate is turned away.
+    const blind = counting({
+      limits,
+      store: { ...createMemoryStore(createFakeClock(0)), getKeyedRun: async () => null },
+    })
+    const [one, other] = twice(blind)
+    await assert.rejects(blind.run(other as Promise<WorkerResult>), { code: 'MHV_ADMISSION_FULL' })
+    await blind.run(one as Promise<WorkerResult>)
+  })
+
   test('CORE-02: a duplicate attaches to the run in flight, waits with it, and sees its progress', async () => {
     const fixture = counting({
       async script(context, value) {
@@ -167,7 +192,7 @@ suite('CORE-02: idempotency keys', () => {
       assert.equal(again.status, mayRunAgain ? 'completed' : failed.status, code)
       assert.equal(again.attempts, failed.attempts + (mayRunAgain ? 1 : 0), code)
       // What the journal itself throws within an operation says nothing of what the operation had done by then.
-      const ofJournal = code.startsWith('MHV_JOURNAL_') || code === 'MHV_DISK_LOW'
+      const ofJournal = /^MHV_(JOURNAL_|DISK_LOW|INSTANCE_FENCED)/.test(code)
       assert.equal(mayRunAgain, ERROR_TABLE[code].phase === 'before-effect' && !ofJournal, code)
     }
   })

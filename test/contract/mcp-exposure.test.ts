@@ -81,7 +81,10 @@ describe('the profiles', () => {
     const counts = ['alpha', 'beta', 'probe'].map(
       (worker) => operationsOf(exposure).filter((id) => id.startsWith(worker)).length,
     )
-    assert.deepEqual(counts, [6, 5, 4])
+    assert.deepEqual(counts, [5, 5, 4])
+    // What few need has no tool of its own then.
+    assert.ok(exposure.controls.some(({ name }) => name === 'dlq_replay'))
+    assert.ok(!names(exposure).some((name) => exposure.controls.some((control) => control.name === name)))
     assert.equal(exposure.operations.length, 39)
   })
 
@@ -164,7 +167,21 @@ describe('operations without a tool of their own', () => {
       seen.push(...(data.operations as { operation: string }[]).map(({ operation }) => operation))
       offset = data.next as number | null
     }
-    assert.equal(new Set(seen).size, 36)
+    const ofTheServer = seen.filter((name) => !name.includes('.'))
+    assert.ok(ofTheServer.includes('dlq_list'))
+    assert.equal(new Set(seen).size, 36 + ofTheServer.length)
+  })
+
+  test('so are the calls about dead letters, which answer in their own shape', async () => {
+    const { client } = await serve({ workers: [createLocalWorker(), crowd('alpha', 30)] })
+    const { data } = await callOf(client, 'operations_search', { query: 'dead letters stats' })
+    const found = (data.operations as { operation: string; example: Record<string, unknown> }[]).find(
+      ({ operation }) => operation === 'dlq_stats',
+    )
+    assert.deepEqual(found?.example, { operation: 'dlq_stats', input: {} })
+    assert.equal((await callOf(client, 'operation_call', { operation: 'dlq_stats' })).data.count, 0)
+    const wrong = await callOf(client, 'operation_call', { operation: 'dlq_show', input: { letter_id: 'x' } })
+    assert.match(wrong.text, /MHV_DLQ_UNKNOWN/)
   })
 
   test('are refused with our code where they do not exist or the call is wrong', async () => {

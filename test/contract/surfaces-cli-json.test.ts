@@ -27,6 +27,7 @@ const OPEN = /(^|\.)(data|details|input|connection|by_status|schema)$/
 const app = surfaceApp()
 let folder: Awaited<ReturnType<typeof surfaceFolder>>
 let runId = ''
+let letterId = ''
 
 before(async () => {
   folder = await surfaceFolder()
@@ -34,7 +35,8 @@ before(async () => {
     app,
   })
   runId = JSON.parse(stdout).run_id
-  await runHere(['probe', 'fail', 'one', '--code', 'MHV_SSH_AUTH_FAILED', '--folder', folder.path], { app })
+  const failing = ['probe', 'fail', 'one', '--code', 'MHV_SSH_AUTH_FAILED', '--json', '--folder', folder.path]
+  letterId = JSON.parse((await runHere(failing, { app })).stdout).metadata.dead_letter
 })
 after(() => folder.remove())
 
@@ -48,8 +50,18 @@ const CASES: Readonly<Record<string, () => readonly string[]>> = {
   'runs output': () => ['runs', 'output', runId],
   'runs cancel': () => ['runs', 'cancel', runId],
   'runs list': () => ['runs', 'list', '--operation', 'probe.emit', '--limit', '1'],
+  'runs explain': () => ['runs', 'explain', runId],
+  explain: () => ['explain', runId],
   'workers list': () => ['workers', 'list'],
   'workers health': () => ['workers', 'health', 'probe', '--ping', 'one'],
+  'dlq list': () => ['dlq', 'list', '--limit', '1'],
+  'dlq show': () => ['dlq', 'show', letterId],
+  'dlq replay': () => ['dlq', 'replay', letterId],
+  'dlq archive': () => ['dlq', 'archive', letterId],
+  'dlq stats': () => ['dlq', 'stats'],
+  'dlq purge': () => ['dlq', 'purge', '--state', 'archived', '--yes'],
+  'breakers force': () => ['breakers', 'force', 'one', '--worker', 'probe', '--state', 'closed'],
+  'breakers list': () => ['breakers', 'list'],
   'config validate': () => ['config', 'validate'],
   'config validate, invalid': () => ['config', 'validate', '--folder', '/broken'],
   'config explain': () => ['config', 'explain', 'a.b'],

@@ -80,6 +80,14 @@ describe('the table of names', () => {
     }
   })
 
+  test('a shortcut of a control call is a reserved word that means nothing else', () => {
+    const of = (shortcut: string) => () =>
+      nameTable({ operations: [] }, [{ name: 'run_look', cli: ['runs', 'look'], shortcut, effect: 'read' }])
+    assert.doesNotThrow(of('explain'))
+    assert.throws(of('look'), /its shortcut "look" must be among the reserved words/)
+    assert.throws(of('runs'), /its shortcut "runs" is a group of commands already/)
+  })
+
   test('no two things may be called the same', () => {
     const twins = workerOf('a', [operationOf('a.one', { mcpName: 'x' }), operationOf('a.two', { mcpName: 'x' })])
     assert.throws(() => tableOf(twins), /"a.one" and "a.two" would both be the MCP tool "x"/)

@@ -48,6 +48,12 @@ describe('CLI-02: what completion offers', () => {
     [['runs', 'list', '--operation', 'probe.l'], () => ['probe.look']],
     [['workers', 'health', 'pr'], () => ['probe']],
     [['config', 'explain', 'a'], () => ['a.b']],
+    [['breakers', 'force', 'o'], () => ['one']],
+    [['breakers', 'force', 'one', '--worker', 'pr'], () => ['probe']],
+    [['breakers', 'force', 'one', '--state', ''], () => ['open', 'closed', 'auto']],
+    [['exp'], () => ['explain']],
+    [['explain', ''], () => [run_id]],
+    [['dlq', 'show', ''], () => []],
     [['--set', ''], () => ['a.b=']],
     [['mcp', ''], () => ['config']],
     [['mcp', 'config', '--client', ''], () => ['claude', 'cursor', 'vscode', 'codex']],
@@ -64,6 +70,25 @@ describe('CLI-02: what completion offers', () => {
   test('the shells find out about runs what they are', async () => {
     const { stdout } = await runHere(['complete', '--', 'runs', 'show', '--folder', folder.path, ''], { app })
     assert.equal(stdout, `${run_id}\tprobe.touch on one, completed\n`)
+  })
+
+  test('dead letters, wherever one is named', async () => {
+    const own = await surfaceFolder()
+    try {
+      const failing = ['probe', 'fail', 'one', '--code', 'MHV_SSH_AUTH_FAILED', '--json', '--folder', own.path]
+      const { dead_letter } = (JSON.parse((await runHere(failing, { app })).stdout) as WorkerResult).metadata
+      for (const words of [
+        ['dlq', 'show'],
+        ['dlq', 'replay'],
+        ['dlq', 'archive'],
+        ['dlq', 'purge', '--letters'],
+      ]) {
+        const { stdout } = await runHere(['complete', '--', '--folder', own.path, ...words, ''], { app })
+        assert.equal(stdout, `${dead_letter}\tprobe.fail on one, open\n`, words.join(' '))
+      }
+    } finally {
+      await own.remove()
+    }
   })
 
   test('no value that means something to a shell, and no control character', async () => {

@@ -7,7 +7,14 @@ import { EXIT } from '../../src/core/error-table.ts'
 import type { Instance } from '../../src/runtime/instance.ts'
 import type { CliApp } from '../../src/surfaces/cli/commands.ts'
 import { runWithEventsText } from '../../src/surfaces/cli/show.ts'
-import { type RunOptions, runHere, surfaceApp, surfaceComposition, surfaceFolder } from '../helpers/mcp-cli-fixture.ts'
+import {
+  type RunOptions,
+  runHere,
+  runProgram,
+  surfaceApp,
+  surfaceComposition,
+  surfaceFolder,
+} from '../helpers/mcp-cli-fixture.ts'
 
 let folder: Awaited<ReturnType<typeof surfaceFolder>>
 const app = surfaceApp()
@@ -78,6 +85,34 @@ describe('runs show, wait, output, cancel', () => {
     }
     assert.match(stdout, /^events\n {2}\S+ {2}accepted .*principal=user:/m)
     assert.match(stdout, /^output\n {2}out$/m)
+  })
+
+  test('show leads from a run that failed to its dead letter, and from a replay to the run', async () => {
+    const failed = await run(['runs', 'show', ids[1] ?? ''])
+    const [, letter = ''] = /^dead letter +(\S+) \(mahavishnu dlq show \1\)$/m.exec(failed.stdout) ?? []
+    assert.match((await run(['dlq', 'show', letter])).stdout, new RegExp(`^run: +${ids[1]}$`, 'm'))
+    const replay = JSON.parse((await run(['dlq', 'replay', letter, '--json'])).stdout).run.run_id
+    const { stdout } = await run(['runs', 'show', replay])
+    assert.match(stdout, new RegExp(`^replay of +${ids[1]}$`, 'm'))
+    assert.doesNotMatch((await run(['runs', 'show', ids[0] ?? ''])).stdout, /^(dead letter|replay of|recovered) /m)
+    // What comes after counts on the runs of the beginning.
+    ids.push(replay)
+  })
+
+  test('explain tells what had a say, as a command of its own too', async () => {
+    const long = await run(['runs', 'explain', ids[1] ?? ''])
+    assert.equal(long.code, 0)
+    assert.match(
+      long.stdout,
+      new RegExp(`^${ids[1]}: failed \\(MHV_SSH_AUTH_FAILED\\), 1 attempt; nothing delayed it\n`),
+    )
+    assert.match(long.stdout, /^took .*, in the queue 0(\.\d+)? m?s, between attempts 0(\.\d+)? m?s$/m)
+    assert.match(long.stdout, / {2}policy {4}allowed for user:\d+ by the rule "all"$/m)
+    assert.deepEqual(await run(['explain', ids[1] ?? '']), long)
+    const missing = await run(['explain', '01K5E2W9QZ3V7M4T8N6R1XJYHB'])
+    assert.equal(missing.code, EXIT.input)
+    assert.match(missing.stderr, /^error MHV_RUN_UNKNOWN: /)
+    assert.match((await run(['explain', '--help'])).stdout, /The same as `mahavishnu runs explain`/)
   })
 
   test('show tells how to go on where there are more events than one page has', async () => {
@@ -197,6 +232,32 @@ describe('workers, config and doctor', () => {
     assert.equal(code, 0)
     assert.match(stdout, /^probe: 0 running, 0 queued/)
     assert.match(stdout, /^one \(probe\): healthy: one is there$/m)
+    assert.match(
+      stdout,
+      /^admission\n {2}LEVEL +RUNNING +QUEUED +FULL +REFUSED +SHED +EXPIRED\n {2}process +0 +0 +0\/\d+ /m,
+    )
+    for (const level of ['worker', 'target', 'principal']) assert.match(stdout, new RegExp(`^  ${level} +0 +0 `, 'm'))
+  })
+
+  test('breakers: list says what holds calls back, force what it did, health which ones are held', async () => {
+    assert.equal((await run(['breakers', 'list', '--on', 'two'])).stdout, 'no circuit breaker holds anything back\n')
+    const hold = ['breakers', 'force', 'two', '--worker', 'probe', '--state', 'open']
+    const held = /^WORKER +TARGET +STATE +HELD +FAILURES +TRIED AGAIN\nprobe +two +open +by an operator +\d+ +-\n$/
+    assert.match((await run(hold)).stdout, held)
+    assert.match((await run(hold)).stdout, /\nit was like this before\n$/)
+    assert.match((await run(['breakers', 'list', '--on', 'two'])).stdout, held)
+    assert.match((await run(['workers', 'health', 'probe'])).stdout, /^ {2}breaker of two: open, held by an operator$/m)
+    const { stdout } = await run(['breakers', 'force', 'two', '--worker', 'probe', '--state', 'auto'])
+    assert.match(stdout, /^probe +two +closed +no +/m)
+  })
+
+  test('what is told on standard output is not logged as well, unless a setting asks for it', async () => {
+    const force = (state: string, ...more: string[]) =>
+      runProgram(['breakers', 'force', 'here', '--worker', 'local', '--state', state, '--folder', folder.path, ...more])
+    const { code, stderr } = await force('open')
+    assert.deepEqual([code, stderr], [0, ''])
+    assert.match((await force('closed', '--set', 'log.level=warn')).stderr, /"msg":"a circuit breaker changed"/)
+    assert.equal((await force('auto')).code, 0)
   })
 
   test('config explain, show, schema and validate', async () => {

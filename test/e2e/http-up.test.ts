@@ -69,7 +69,7 @@ describe('mahavishnu up', () => {
 
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     test(`at ${signal} ends what runs, tells who waits, leaves nothing behind, and exits with 0`, async () => {
-      const up = await start()
+      const up = await start('--set', 'runs.drain_timeout=0')
       const waiting = ask(up, '/v1/workers/probe/operations/emit', { target: 'one', input: { wait_ms: 60_000 } })
       const running = async () => (await ask(up, '/v1/runs?status=running')).json.runs.length === 1
       assert.ok(await until(running))

@@ -4,6 +4,7 @@
  */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { appendFileSync } from 'node:fs'
 import { createConfigCalls } from '../../src/app/config-calls.ts'
 import { createInstances } from '../../src/app.ts'
 import { runCli } from '../../src/surfaces/cli/run.ts'
@@ -22,9 +23,27 @@ export interface UpProcess {
 
 /** Starts it and waits until it listens. */
 export async function startUp(folder: string, ...args: string[]): Promise<UpProcess> {
+  return startUpWith({}, folder, ...args)
+}
+
+export interface UpOptions {
+  /** `PROBE_LEDGER` names a file that gets a line with the run's id at every act. */
+  readonly env?: Readonly<Record<string, string>>
+  /** Most open files of the process. */
+  readonly openFiles?: number
+}
+
+/** The same, in surroundings of its own. */
+export async function startUpWith(
+  { env = {}, openFiles }: UpOptions,
+  folder: string,
+  ...args: string[]
+): Promise<UpProcess> {
   const began = performance.now()
   const program = [import.meta.filename, 'up', '--folder', folder, '--set', 'http.port=0', ...args]
-  const child = spawn(process.execPath, program, { stdio: 'pipe' })
+  const limited = ['/bin/sh', '-c', 'ulimit -n "$0" && exec "$@"', String(openFiles)]
+  const [first = '', ...rest] = [...(openFiles === undefined ? [] : limited), process.execPath, ...program]
+  const child = spawn(first, rest, { stdio: 'pipe', env: { ...process.env, ...env } })
   const closed = once(child, 'close')
   let stderr = ''
   const said = Promise.withResolvers<void>()
@@ -49,7 +68,10 @@ export async function startUp(folder: string, ...args: string[]): Promise<UpProc
 }
 
 if (import.meta.main) {
-  const composition = probeComposition()
+  // What was done on the far side, counted outside of the process: it outlives any end of it.
+  const ledger = process.env.PROBE_LEDGER
+  const onAct = (run_id: string) => appendFileSync(String(ledger), `${run_id}\n`)
+  const composition = probeComposition(ledger === undefined ? {} : { onAct })
   const app = {
     registry: composition.registry,
     instances: createInstances(composition),

@@ -1,19 +1,24 @@
 import { afterEach } from 'node:test'
 import { z } from 'zod'
+import { deadLetterSettingsSchema } from '../../src/config/dead-letter-schema.ts'
 import type { Clock } from '../../src/core/clock.ts'
 import type { Logger, OperationContext, Principal, Tier } from '../../src/core/context.ts'
 import type { EnvelopeInput } from '../../src/core/envelope.ts'
 import { mhvError } from '../../src/core/errors.ts'
+import type { Notification } from '../../src/core/notifier.ts'
 import { defineOperation, type OperationSpec } from '../../src/core/operation.ts'
 import { createRegistry } from '../../src/core/registry.ts'
 import { createSecret } from '../../src/core/secret.ts'
 import type { AnyWorker } from '../../src/core/worker.ts'
 import { parsePolicy } from '../../src/governance/policy-file.ts'
 import { createRedactor, type Redactor } from '../../src/governance/redaction.ts'
-import { type AdmissionLimits, createAdmission } from '../../src/resilience/admission.ts'
-import { createCircuitBreakers } from '../../src/resilience/circuit-breaker.ts'
+import { type Admission, type AdmissionLimits, createAdmission } from '../../src/resilience/admission.ts'
+import { createCircuitBreakers } from '../../src/resilience/circuit-breakers.ts'
+import { createRetryPolicy, type RetryLimits } from '../../src/resilience/retry.ts'
 import { callControl } from '../../src/runtime/call-control.ts'
+import { createDeadLetters, type DeadLetters } from '../../src/runtime/dead-letters.ts'
 import { createInvoker } from '../../src/runtime/invoke.ts'
+import { withLease } from '../../src/runtime/leases.ts'
 import { createWorkerInstances } from '../../src/runtime/lifecycle.ts'
 import { createLiveRuns } from '../../src/runtime/live-runs.ts'
 import type { Environment, InvokeRequest, RunSettings, RuntimeParts } from '../../src/runtime/runtime.ts'
@@ -44,12 +49,20 @@ export interface FixtureOptions {
   readonly change?: (parts: RuntimeParts) => RuntimeParts
   readonly worker?: (worker: AnyWorker) => AnyWorker
   readonly policy?: string | null
-  readonly limits?: AdmissionLimits
-  readonly workerLimits?: AdmissionLimits
+  /** Of the process, and of each worker, target and principal without limits of its own here. */
+  readonly limits?: Partial<AdmissionLimits>
+  readonly workerLimits?: Partial<AdmissionLimits>
+  readonly targetLimits?: Partial<AdmissionLimits>
+  readonly principalLimits?: Partial<AdmissionLimits>
+  readonly agingSeconds?: number
   readonly runs?: Partial<RunSettings>
   readonly redactor?: Redactor
   readonly script?: Script
   readonly checkDisk?: () => Promise<void>
+  readonly deadLetters?: z.input<typeof deadLetterSettingsSchema>
+  readonly retry?: Partial<RetryLimits>
+  /** What somebody was told is put here. */
+  readonly notifications?: Notification[]
 }
 
 export interface LogLine {
@@ -60,6 +73,7 @@ export interface LogLine {
 
 export interface RuntimeFixture {
   readonly parts: RuntimeParts
+  readonly deadLetters: DeadLetters
   readonly ledger: ProbeLedger
   readonly clock: FakeClock
   readonly store: Store
@@ -85,6 +99,7 @@ const RUNS: RunSettings = {
   output_tail_bytes: 64 * 1024,
   text_bytes: 16 * 1024,
   idempotency_days: 7,
+  heal_seconds: 30,
 }
 
 const fixtures = new Set<RuntimeFixture>()
@@ -106,9 +121,11 @@ export function createRuntimeFixture(options: FixtureOptions = {}): RuntimeFixtu
   const log: LogLine[] = []
   const parts = partsOf(options, clock, options.worker?.(probe) ?? probe, log)
   const invoker = createInvoker(parts)
+  const deadLetters = createDeadLetters(parts, invoker.invoke)
 
   const fixture: RuntimeFixture = {
     parts,
+    deadLetters,
     ledger,
     clock: clock as FakeClock,
     store: parts.store,
@@ -126,7 +143,8 @@ export function createRuntimeFixture(options: FixtureOptions = {}): RuntimeFixtu
         ...more,
       })
     },
-    control: (name, input, principal = ALICE) => callControl({ ...parts, runtime: parts }, { name, input, principal }),
+    control: (name, input, principal = ALICE) =>
+      callControl({ ...parts, runtime: parts, deadLetters }, { name, input, principal }),
     async run(promise, stepMs = 50) {
       let settled = false
       const done = () => {
@@ -173,8 +191,7 @@ function scripted(probe: AnyWorker, act: Script): AnyWorker {
 function partsOf(options: FixtureOptions, clock: Clock, worker: AnyWorker, lines: LogLine[]): RuntimeParts {
   const registry = createRegistry([worker])
   const redactor = options.redactor ?? createRedactor()
-  const store = options.store ?? createMemoryStore(clock)
-  const limits = options.limits ?? { max_concurrent: 100, queue_size: 100 }
+  const { store, lease } = withLease(options.store ?? createMemoryStore(clock), clock)
   const environment = environmentOf(options, worker)
   const secrets = {
     async resolve(reference: unknown) {
@@ -189,13 +206,44 @@ function partsOf(options: FixtureOptions, clock: Clock, worker: AnyWorker, lines
     ...base,
     policy:
       options.policy === null ? parsePolicy('p.yaml', NOTHING) : parsePolicy('p.yaml', options.policy ?? ALLOW_ALL),
-    admission: createAdmission(limits, () => options.workerLimits ?? limits),
-    breakers: createCircuitBreakers(clock),
+    admission: admissionOf(options, clock),
+    breakers: createCircuitBreakers({ ...base, limitsOf: environment.breakerLimits }),
+    retry: createRetryPolicy(),
+    notifier: { notify: (notification) => void options.notifications?.push(notification) },
     metrics: createRunMetrics(),
     instances: createWorkerInstances(base),
     live: createLiveRuns(),
+    lease,
   }
   return options.change?.(parts) ?? parts
+}
+
+/** As the settings have them. */
+const BREAKER = { window_seconds: 60, minimum_calls: 1, failure_ratio: 0.5, success_threshold: 1 }
+const RETRY: RetryLimits = {
+  base_ms: 200,
+  cap_ms: 10_000,
+  budget: { size: 500, retry_cost: 5, timeout_cost: 10, success_return: 1 },
+}
+
+/** Of every level that a test says nothing of. */
+const LIMITS: AdmissionLimits = {
+  max_concurrent: 100,
+  queue_size: 100,
+  max_queue_seconds: null,
+  rate_per_second: null,
+  rate_burst: 1,
+  full: 'reject_new',
+}
+
+function admissionOf(options: FixtureOptions, clock: Clock): Admission {
+  const { limits, workerLimits, targetLimits, principalLimits, agingSeconds = 10 } = options
+  const own = { process: limits, worker: workerLimits, target: targetLimits, principal: principalLimits }
+  return createAdmission({
+    clock,
+    limitsOf: ({ kind }) => ({ ...LIMITS, ...(own[kind] ?? limits) }),
+    agingSeconds,
+  })
 }
 
 const NOTHING = 'version: 1\nname: nothing\nrules: []\n'
@@ -206,7 +254,9 @@ function environmentOf(options: FixtureOptions, worker: AnyWorker): Environment 
     folder: '/nowhere',
     runs: { ...RUNS, ...options.runs },
     workerSettings: () => settings,
-    breakerLimits: () => worker.breaker,
+    breakerLimits: () => ({ ...BREAKER, ...worker.breaker }),
+    retryLimits: () => ({ ...RETRY, ...options.retry }),
+    deadLetters: () => z.parse(deadLetterSettingsSchema, options.deadLetters ?? {}),
     resolveTarget(name) {
       const known = TARGETS[name]
       if (known === undefined) throw mhvError('MHV_TARGET_UNKNOWN', `no target ${name}`)

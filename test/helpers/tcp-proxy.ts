@@ -9,6 +9,8 @@ export interface TcpProxy {
   bytesIn(): number
   /** Breaks all connections with a reset; new ones still work. */
   cut(): void
+  /** The same, as soon as so many further bytes were passed on, in whichever direction. */
+  cutAfter(bytes: number): void
   /** From now on nothing is passed on, in either direction, and nobody is told: a dead link. */
   stall(): void
   /** As `stall`, but only for the connections that there are. */
@@ -29,6 +31,29 @@ export async function startTcpProxy(target: { readonly host?: string; readonly p
   let stalled = false
   let delayMs = 0
   let bytesIn = 0
+  /** Bytes until the cut; Infinity while there is none ahead. */
+  let left = Number.POSITIVE_INFINITY
+
+  function cutAll(): void {
+    left = Number.POSITIVE_INFINITY
+    held.length = 0
+    for (const socket of sockets) {
+      // While a FIN is on its way libuv refuses the reset, and the handle would never be closed.
+      if (socket.writableEnded) socket.destroy()
+      else socket.resetAndDestroy()
+    }
+  }
+
+  /** The bytes that still get through; with the last of them everything is cut. */
+  function until(bytes: Buffer, to: Socket): boolean {
+    if (left > bytes.length) {
+      left -= bytes.length
+      return to.write(bytes)
+    }
+    const last = bytes.subarray(0, left)
+    left = Number.POSITIVE_INFINITY
+    return to.write(last, cutAll)
+  }
 
   function pass(from: Socket, to: Socket, count: boolean): void {
     sockets.add(from)
@@ -41,7 +66,7 @@ export async function startTcpProxy(target: { readonly host?: string; readonly p
     from.on('data', (bytes) => {
       if (count) bytesIn += bytes.length
       act(() => {
-        if (!to.destroyed && !to.write(bytes)) from.pause()
+        if (!to.destroyed && !until(bytes, to)) from.pause()
       })
     })
     to.on('drain', () => from.resume())
@@ -71,9 +96,9 @@ export async function startTcpProxy(target: { readonly host?: string; readonly p
     port: typeof address === 'object' && address ? address.port : 0,
     count: () => sockets.size / 2,
     bytesIn: () => bytesIn,
-    cut() {
-      held.length = 0
-      for (const socket of sockets) socket.resetAndDestroy()
+    cut: cutAll,
+    cutAfter(bytes) {
+      left = bytes
     },
     stall() {
       stalled = true

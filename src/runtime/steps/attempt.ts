@@ -1,27 +1,24 @@
-import type { OperationContext, Progress } from '../../core/context.ts'
-import { MhvError, mhvError, toMhvError } from '../../core/errors.ts'
+import { type MhvError, toMhvError } from '../../core/errors.ts'
 import type { NewRunEvent } from '../../core/events.ts'
+import type { OperationFailure } from '../../core/operation.ts'
 import { certaintyOf, type EffectCertainty } from '../../core/result.ts'
-import type { WorkerConnection } from '../../core/worker.ts'
-import { fullJitter } from '../../resilience/backoff.ts'
-import { type CircuitBreaker, speaksAgainstTarget } from '../../resilience/circuit-breaker.ts'
-import type { Deadline } from '../../resilience/deadline.ts'
-import { mayRetry } from '../../resilience/retry.ts'
-import type { RunOutput } from '../run-output.ts'
+import {
+  type BreakerChange,
+  type BreakerPass,
+  type CircuitBreaker,
+  speaksAgainstTarget,
+} from '../../resilience/circuit-breaker.ts'
+import { isTimeout, type RetryDenial, retryWait } from '../../resilience/retry.ts'
+import type { RetryBudget } from '../../resilience/retry-budget.ts'
 import type { RuntimeParts } from '../runtime.ts'
+import {
+  callOperation,
+  connectionFor,
+  endedBeforeActing,
+  errorOfOperation,
+  type RunToAttempt,
+} from './call-operation.ts'
 import type { ResolvedCall } from './resolve.ts'
-
-/** What an accepted run needs to act. */
-export interface RunToAttempt {
-  readonly run_id: string
-  readonly call: ResolvedCall
-  readonly deadline: Deadline
-  readonly output: RunOutput
-  readonly progress: (progress: Progress) => void
-  readonly note: (event: NewRunEvent) => void
-  /** Attempts of this run before it was opened again under its key. */
-  readonly attemptsBefore: number
-}
 
 /** How the attempts ended: with data, or with the error of the last one. */
 export interface AttemptOutcome {
@@ -30,6 +27,10 @@ export interface AttemptOutcome {
   readonly error?: MhvError
   /** What is known of the effect of all attempts together; absent: what the error says. */
   readonly certainty?: EffectCertainty
+  /** How the failure was made good: the data are those of the fallback, or what was done was taken back. */
+  readonly recovered_by?: 'fallback' | 'compensation'
+  /** The failure that a fallback made good. */
+  readonly failure?: OperationFailure
 }
 
 /** The breaker of a call's target; null for an operation without one. */
@@ -39,38 +40,95 @@ export function breakerOf(parts: RuntimeParts, call: ResolvedCall): CircuitBreak
   return parts.breakers.of(worker.name, call.target.name, parts.environment.breakerLimits(worker.name))
 }
 
+/** What the event log says of a call that the breaker holds back. */
+export function heldBackEvent(at: number, error: MhvError): NewRunEvent {
+  const { state, failures, forced } = error.details ?? {}
+  const data = { state, failures, forced, held_back: true, retry_after: error.retryAfter ?? null }
+  return { type: 'breaker', at, data }
+}
+
 /** Steps 6 and 7: attempts until one succeeds, another is not safe, or time is up. Never rejects. */
 export async function attemptRun(parts: RuntimeParts, run: RunToAttempt): Promise<AttemptOutcome> {
-  const { spec, worker } = run.call.operation
+  const { worker } = run.call.operation
   const breaker = breakerOf(parts, run.call)
+  const limits = parts.environment.retryLimits(worker.name)
+  const budget = parts.retry.budgetOf(worker.name, run.call.target?.name ?? null, limits.budget)
   let certainty: EffectCertainty = 'none'
+  const failed = (attempts: number, error: MhvError): AttemptOutcome => ({
+    attempts,
+    error,
+    certainty: together(run.certaintyBefore, certainty),
+  })
   for (let attempt = 1; ; attempt++) {
     const attempts = run.attemptsBefore + attempt
     const tried = await tryOnce(parts, run, breaker, attempts)
-    if (!('error' in tried)) return { attempts, data: tried.data }
+    if (!('error' in tried)) {
+      budget.success()
+      return { attempts, data: tried.data }
+    }
     const { error } = tried
     certainty = together(certainty, tried.certainty)
     // What the breaker turned away was no attempt.
-    if (!tried.attempted) return { attempts: attempts - 1, error, certainty }
-    const again = mayRetry({ error, attempt, idempotent: spec.idempotent, recovery: worker.recovery })
-    if (!again || run.deadline.signal.aborted) return { attempts, error, certainty }
-
-    // Jitter on top of what the other side asked for: those whom it turned away together shall not return together.
-    const waitMs = fullJitter(attempt) + (error.retryAfter ?? 0) * 1000
-    const facts = { error_code: error.code, error: parts.redactor.text(error.message) }
-    run.note({ type: 'attempt_failed', at: parts.clock.now(), data: { attempt: attempts, ...facts, wait_ms: waitMs } })
+    if (!tried.attempted) return failed(attempts - 1, error)
+    // The time is up, or it was cancelled: the run ends for that reason, and no other.
+    if (run.deadline.signal.aborted) return failed(attempts, error)
+    const waitMs = beforeNext(parts, run, { error, certainty, attempt, attempts, budget })
+    if (waitMs === null) return failed(attempts, error)
     try {
       await parts.clock.sleep(waitMs, run.deadline.signal)
     } catch {
       // The time is up or the run was cancelled while nothing acted: the failure of the attempt is the better answer.
-      return { attempts, error, certainty }
+      return failed(attempts, error)
     }
   }
 }
 
 /** A later attempt that changed nothing takes nothing back: the strongest of what the attempts may have done. */
-function together(before: EffectCertainty, last: EffectCertainty): EffectCertainty {
+export function together(before: EffectCertainty, last: EffectCertainty): EffectCertainty {
   return last === 'none' ? before : last
+}
+
+interface FailedTry {
+  readonly error: MhvError
+  /** What is known of the effect of all attempts so far. */
+  readonly certainty: EffectCertainty
+  /** Of this call, from 1. */
+  readonly attempt: number
+  /** Of the run, with those before it was opened again. */
+  readonly attempts: number
+  readonly budget: RetryBudget
+}
+
+/** Milliseconds until the next attempt, or null where there is none; the event log gets to know why. */
+function beforeNext(parts: RuntimeParts, run: RunToAttempt, failed: FailedTry): number | null {
+  const { error, certainty, attempt, attempts, budget } = failed
+  const { worker, spec } = run.call.operation
+  const at = parts.clock.now()
+  const deny = (reason: RetryDenial) => {
+    const data = { attempt: attempts, error_code: error.code, reason, budget_left: budget.left() }
+    run.note({ type: 'retry_denied', at, data })
+    parts.metrics.retryDenied(worker.name, reason)
+    return null
+  }
+  const denial = parts.retry.denialOf({
+    error,
+    certainty,
+    attempt,
+    idempotent: spec.idempotent,
+    recovery: worker.recovery,
+  })
+  if (denial !== null) return deny(denial)
+  const backoff = parts.environment.retryLimits(worker.name)
+  const leftMs = run.deadline.due - parts.clock.monotonic()
+  const waitMs = retryWait(error, attempt, { backoff, leftMs, random: parts.retry.random })
+  if (waitMs === null) return deny('deadline')
+  // Last: what is not tried again for another reason must not take from the budget.
+  if (!budget.take(isTimeout(error))) return deny('budget')
+  const facts = { attempt: attempts, error_code: error.code, error: parts.redactor.text(error.message) }
+  run.note({ type: 'attempt_failed', at, data: { ...facts, wait_ms: waitMs } })
+  run.note({ type: 'retry', at, data: { attempt: attempts + 1, wait_ms: waitMs, budget_left: budget.left() } })
+  parts.metrics.retried(worker.name)
+  return waitMs
 }
 
 interface FailedAttempt {
@@ -86,26 +144,40 @@ async function tryOnce(
   breaker: CircuitBreaker | null,
   attempt: number,
 ): Promise<FailedAttempt | { readonly data: unknown }> {
-  let attempted = false
-  let called = false
-  let pass: ReturnType<CircuitBreaker['enter']> | undefined
+  let pass: BreakerPass | undefined
   try {
     pass = breaker?.enter()
-    attempted = true
+  } catch (thrown) {
+    const error = toMhvError(thrown)
+    run.note(heldBackEvent(parts.clock.now(), error))
+    return { error, attempted: false, certainty: 'none' }
+  }
+  if (pass?.trial) run.note({ type: 'breaker', at: parts.clock.now(), data: { state: 'half-open', trial: true } })
+  let called = false
+  try {
     const connection = await connectionFor(parts, run)
     called = true
-    const data = await callOperation(parts, run, attempt, connection)
-    pass?.success()
+    const { spec } = run.call.operation
+    const data = await callOperation(parts, run, { attempt, connection }, (context) =>
+      spec.run(context, run.call.input),
+    )
+    noteChange(parts, run, pass?.success())
     return { data }
   } catch (thrown) {
     const error = called ? errorOfOperation(parts, run, thrown) : toMhvError(thrown)
     if (error.code === 'MHV_INTERNAL') {
       parts.log.error('an operation threw what has no code', { run_id: run.run_id, error })
     }
-    if (speaksAgainstTarget(error) && !isCancelled(run)) pass?.failure()
-    else pass?.neutral()
-    return { error, attempted, certainty: called ? certaintyOf(error.code) : 'none' }
+    noteChange(parts, run, speaksAgainstTarget(error) && !isCancelled(run) ? pass?.failure() : pass?.neutral())
+    return { error, attempted: true, certainty: called ? certaintyOf(error.code) : 'none' }
   }
+}
+
+/** The run whose end opened or closed the breaker tells so. */
+function noteChange(parts: RuntimeParts, run: RunToAttempt, change: BreakerChange | null | undefined): void {
+  if (change === null || change === undefined) return
+  const { from, to, failures, calls } = change
+  run.note({ type: 'breaker', at: parts.clock.now(), data: { from, state: to, failures, calls } })
 }
 
 /** A connection that we ended ourselves says nothing about the target. */
@@ -113,106 +185,7 @@ function isCancelled({ deadline: { signal } }: RunToAttempt): boolean {
   return signal.aborted && toMhvError(signal.reason).code !== 'MHV_RUN_TIMEOUT'
 }
 
-/** The worker's connection, or the end of the wait for it: a worker that does not start holds no run for ever. */
-async function connectionFor(parts: RuntimeParts, run: RunToAttempt): Promise<WorkerConnection> {
-  const { signal } = run.deadline
-  const aborted = Promise.withResolvers<never>()
-  const onAbort = () => aborted.reject(endedBeforeActing(signal.reason, 'before the operation was started'))
-  signal.addEventListener('abort', onAbort, { once: true })
-  if (signal.aborted) onAbort()
-  try {
-    const { connection } = await Promise.race([aborted.promise, parts.instances.get(run.call.operation.worker)])
-    return connection
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
-}
-
-/** What an operation threw, as an error that says no more about its effect than can be known. */
-function errorOfOperation(parts: RuntimeParts, run: RunToAttempt, thrown: unknown): MhvError {
-  const { signal } = run.deadline
-  if (!(thrown instanceof MhvError)) {
-    if (!signal.aborted) return toMhvError(thrown)
-    // Its own way of saying that it was aborted.
-    parts.log.debug('an operation ended with another error than the reason', { run_id: run.run_id, error: thrown })
-    return toMhvError(signal.reason)
-  }
-  // Of the journal, these say that nothing was changed; an operation that lost its state had begun already.
-  if (!thrown.code.startsWith('MHV_JOURNAL_') && thrown.code !== 'MHV_DISK_LOW') return thrown
-  return mhvError('MHV_INTERNAL', `the journal failed while the operation acted: ${thrown.message}`, { cause: thrown })
-}
-
-function callOperation(
-  parts: RuntimeParts,
-  run: RunToAttempt,
-  attempt: number,
-  connection: WorkerConnection,
-): Promise<unknown> {
-  const { operation, input } = run.call
-  const work = (async () => operation.spec.run(contextOf(parts, run, attempt, connection), input))()
-  return withinGrace(parts, run, work)
-}
-
-/**
- * An operation that does not end after its signal was aborted is left behind after the grace time: nobody knows then
- * what it does, and the run says so.
- */
-function withinGrace(parts: RuntimeParts, run: RunToAttempt, work: Promise<unknown>): Promise<unknown> {
-  const { signal } = run.deadline
-  const graceMs = parts.environment.runs.abort_grace_seconds * 1000
-  return new Promise((resolve, reject) => {
-    let cancelGrace: (() => void) | undefined
-    const onAbort = () => {
-      cancelGrace = parts.clock.after(graceMs, () => {
-        parts.log.error('an operation did not end when it was told to', { run_id: run.run_id })
-        reject(signal.reason)
-      })
-    }
-    if (signal.aborted) onAbort()
-    else signal.addEventListener('abort', onAbort, { once: true })
-    const done = () => {
-      signal.removeEventListener('abort', onAbort)
-      cancelGrace?.()
-    }
-    work.finally(done).then(resolve, reject)
-  })
-}
-
-function contextOf(
-  parts: RuntimeParts,
-  run: RunToAttempt,
-  attempt: number,
-  connection: WorkerConnection,
-): OperationContext {
-  const { call } = run
-  return {
-    run_id: run.run_id,
-    attempt,
-    principal: call.principal,
-    effect: call.effect,
-    target: call.target as OperationContext['target'],
-    connection,
-    settings: call.settings,
-    signal: run.deadline.signal,
-    deadline: run.deadline.at,
-    clock: parts.clock,
-    log: parts.log,
-    secrets: parts.secrets,
-    state: parts.instances.state(call.operation.worker.name),
-    output: run.output.attempt(),
-    progress: async (progress) => run.progress(parts.redactor.deep(progress)),
-    need: parts.instances.need,
-  }
-}
-
 /** The error of a run whose signal was aborted while it still waited for its slot: nothing was done. */
 export function endedWhileWaiting(reason: unknown): MhvError {
   return endedBeforeActing(reason, 'while the run waited for a slot')
-}
-
-function endedBeforeActing(reason: unknown, when: string): MhvError {
-  if (toMhvError(reason).code === 'MHV_RUN_TIMEOUT') {
-    return mhvError('MHV_RUN_QUEUE_TIMEOUT', `the deadline passed ${when}`)
-  }
-  return mhvError('MHV_RUN_CANCELLED_QUEUED', 'the run was cancelled before it acted')
 }

@@ -3,7 +3,7 @@ import { type MhvError, mhvError, toMhvError } from '../../core/errors.ts'
 import { leftOutLine } from '../../core/left-out.ts'
 import type { OperationSpec, OperationSummary } from '../../core/operation.ts'
 import { plainJson } from '../../core/plain-json.ts'
-import { certaintyOf, type EffectCertainty, type FinalStatus } from '../../core/result.ts'
+import { certaintyOf, type FinalStatus } from '../../core/result.ts'
 import { cutText } from '../../core/utf8.ts'
 import type { RunEnd } from '../../store/store.ts'
 import type { RuntimeParts } from '../runtime.ts'
@@ -24,11 +24,12 @@ export function endOf(parts: FinishParts, call: ResolvedCall, outcome: AttemptOu
       known.code === 'MHV_OUTPUT_INVALID'
         ? known
         : mhvError('MHV_OUTPUT_INVALID', `the result cannot be kept: ${known.message}`)
-    return failedEnd(parts, call, error, outcome, signal)
+    return failedEnd(parts, call, error, { attempts: outcome.attempts, certainty: 'applied' }, signal)
   }
 }
 
-function completedEnd(parts: FinishParts, call: ResolvedCall, { data: returned, attempts }: AttemptOutcome): RunEnd {
+function completedEnd(parts: FinishParts, call: ResolvedCall, outcome: AttemptOutcome): RunEnd {
+  const { data: returned, attempts, recovered_by, failure } = outcome
   const { spec } = call.operation
   const data = parts.redactor.deep(validOutput(spec, returned))
   // Throws for what the journal could not keep either: big integers, cycles.
@@ -41,7 +42,7 @@ function completedEnd(parts: FinishParts, call: ResolvedCall, { data: returned, 
     data,
     error: null,
     error_code: null,
-    error_details: null,
+    error_details: recovered_by === undefined ? null : { recovered_by, failure },
     exit_code: summary.exit_code ?? null,
     attempts,
     finished_at: parts.clock.now(),
@@ -75,33 +76,33 @@ function failedEnd(
   parts: FinishParts,
   call: ResolvedCall,
   error: MhvError,
-  { attempts, certainty }: AttemptOutcome,
+  { attempts, certainty, recovered_by }: AttemptOutcome,
   signal: AbortSignal,
 ): RunEnd {
   return {
     status: failedStatus(error, signal),
-    effect_certainty: call.effect === 'read' ? 'none' : certaintyOfEnd(error, certainty),
+    effect_certainty: call.effect === 'read' ? 'none' : (certainty ?? certaintyOf(error.code)),
     output: null,
     data: null,
     error: bounded(parts.redactor.text(error.message), MAX_MESSAGE_BYTES),
     error_code: error.code,
-    error_details: detailsOf(parts, error),
+    error_details: detailsOf(parts, error, recovered_by),
     exit_code: null,
     attempts,
     finished_at: parts.clock.now(),
   }
 }
 
-/** Output that cannot be used comes after the attempts and knows more than they did: it was applied. */
-function certaintyOfEnd(error: MhvError, ofAttempts: EffectCertainty | undefined): EffectCertainty {
-  return error.code === 'MHV_OUTPUT_INVALID' ? 'applied' : (ofAttempts ?? certaintyOf(error.code))
-}
-
-function detailsOf(parts: FinishParts, error: MhvError): Record<string, unknown> | null {
+function detailsOf(
+  parts: FinishParts,
+  error: MhvError,
+  recovered_by: AttemptOutcome['recovered_by'],
+): Record<string, unknown> | null {
   const plain = plainJson(error.details ?? {})
   const details: Record<string, unknown> = parts.redactor.deep({
     ...(typeof plain === 'object' ? plain : { details: plain }),
     ...(error.retryAfter === undefined ? {} : { retry_after: error.retryAfter }),
+    ...(recovered_by === undefined ? {} : { recovered_by }),
   })
   if (Object.keys(details).length === 0) return null
   const length = JSON.stringify(details).length

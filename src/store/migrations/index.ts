@@ -1,4 +1,5 @@
 import { journal } from './0001-journal.ts'
+import { resilience } from './0002-resilience.ts'
 
 export interface Migration {
   /** The format that the journal has afterwards. */
@@ -7,4 +8,4 @@ export interface Migration {
 }
 
 /** Every migration, in order; the last one's format is JOURNAL_FORMAT. One that was released is never changed. */
-export const MIGRATIONS: readonly Migration[] = [journal]
+export const MIGRATIONS: readonly Migration[] = [journal, resilience]

@@ -5,7 +5,7 @@ export type ValueSource =
   | { readonly kind: 'words'; readonly words: readonly string[] }
   /** Targets of the inventory that this worker can act on; all of them without a worker. */
   | { readonly kind: 'targets'; readonly worker?: string }
-  | { readonly kind: 'runs' | 'workers' | 'operations' | 'settings' | 'assignments' | 'folders' }
+  | { readonly kind: 'runs' | 'letters' | 'workers' | 'operations' | 'settings' | 'assignments' | 'folders' }
 
 const sources = new WeakMap<Argument | Option, ValueSource>()
 
@@ -22,6 +22,8 @@ export function sourceOf(part: Argument | Option): ValueSource | null {
 /** What the fields of control calls name. */
 const NAMED_BY: Readonly<Record<string, ValueSource>> = {
   run_id: { kind: 'runs' },
+  letter_id: { kind: 'letters' },
+  letters: { kind: 'letters' },
   worker: { kind: 'workers' },
   operation: { kind: 'operations' },
   on: { kind: 'targets' },

@@ -41,11 +41,14 @@ function printfFormat(text: string): string {
   return text.replaceAll('\\', '\\\\').replaceAll('%', '%%').replaceAll('\n', '\\n').replace(/^-/, '\\055')
 }
 
-export function controlExampleLine(control: ControlCall): string {
-  const { cli, argument, example } = control
+/** `cli` are the words of the command: its own, or its shortcut. */
+export function controlExampleLine(control: ControlCall, cli: readonly string[] = control.cli): string {
+  const { argument, example, effect } = control
   const { [argument ?? '']: value, ...input } = { ...example } as Record<string, unknown>
   const words = optionWords(fieldsOf(controlSchemas(control).input), input)
-  return [PROGRAM, ...cli, ...(value === undefined ? [] : [quoteWord(String(value))]), ...words].join(' ')
+  // An example is for scripts as well, where nobody is asked.
+  const yes = effect === 'destroy' ? ['--yes'] : []
+  return [PROGRAM, ...cli, ...(value === undefined ? [] : [quoteWord(String(value))]), ...words, ...yes].join(' ')
 }
 
 function optionWords(fields: readonly Field[], input: Readonly<Record<string, unknown>>): readonly string[] {

@@ -46,7 +46,8 @@ export function buildProgram(parts: ProgramParts): Command {
     const [noun] = control.cli
     const group = groups.get(noun) ?? addGroup(program, noun, NOUNS[noun] ?? noun)
     groups.set(noun, group)
-    addControl(group, control, parts)
+    addControl(group, control, parts, control.cli)
+    if (control.shortcut !== undefined) addControl(program, control, parts, [control.shortcut])
   }
   addOwnCommands(program, groups.get('runs') ?? addGroup(program, 'runs', NOUNS.runs), parts)
   return program
@@ -54,8 +55,10 @@ export function buildProgram(parts: ProgramParts): Command {
 
 /** What the nouns of the control calls are about. */
 const NOUNS: Readonly<Record<string, string>> & { readonly runs: string } = {
-  runs: 'Look at runs, follow them, wait for them, cancel them',
+  runs: 'Look at runs, follow them, wait for them, cancel them, explain them',
   workers: 'Look at workers, their operations, targets and health',
+  breakers: 'Look at circuit breakers, hold them open or closed',
+  dlq: 'Look at dead letters, replay them, put them away',
 }
 
 /** The command and what it is called with; that it has options goes without saying. */
@@ -121,8 +124,18 @@ function inCommandLineTerms(field: Field, hints: { readonly rest?: string; reado
   return other === undefined ? field : { ...field, required: false, description: `${field.description}, ${other}` }
 }
 
-function addControl(group: Command, control: ControlCall, { rest, found }: ProgramParts): void {
-  const command = group.command(control.cli[1]).summary(control.summary).description(control.summary)
+/** `words` are those after the program's name, the last of which is the name of the command in its group. */
+function addControl(
+  group: Command,
+  control: ControlCall,
+  { rest, found }: ProgramParts,
+  words: readonly string[],
+): void {
+  const same = words === control.cli ? '' : `\nThe same as \`${PROGRAM} ${control.cli.join(' ')}\`.`
+  const command = group
+    .command(words.at(-1) ?? '')
+    .summary(control.summary)
+    .description(control.summary + same)
   const fields = fieldsOf(controlSchemas(control).input)
   const argument = fields.find(({ name }) => name === control.argument)
   if (argument !== undefined) {
@@ -139,7 +152,7 @@ function addControl(group: Command, control: ControlCall, { rest, found }: Progr
     if (source !== undefined) completes(option, source)
   }
   addConfirmation(command, control.effect)
-  addExamples(addGlobals(command), () => [controlExampleLine(control)])
+  addExamples(addGlobals(command), () => [controlExampleLine(control, words)])
   command.action((...args: unknown[]) => {
     refuseRest(command, rest)
     const given = argument === undefined || args[0] === undefined ? {} : { [argument.name]: args[0] }

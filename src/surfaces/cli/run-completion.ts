@@ -22,8 +22,8 @@ export function runCompletion(
 /** Somebody waits for the answer with a finger on the key: later than this it helps nobody. Milliseconds. */
 const LATEST_MS = 2_000
 
-/** Runs offered, newest first. */
-const MOST_RUNS = 50
+/** Runs, or dead letters, that are offered, newest first. */
+const MOST_OFFERED = 50
 const MOST_DESCRIPTION = 80
 
 /** What means something to a shell is not offered: names are data of others, and would stand on a command line. */
@@ -97,12 +97,23 @@ async function valuesOf(session: Session, source: ValueSource, place: InstancePl
       return (await config.show(place)).map(({ key }) => plain(`${key}=`))
     case 'runs':
       return runsOf({ ...session, globals: { ...session.globals, place } })
+    case 'letters':
+      return lettersOf({ ...session, globals: { ...session.globals, place } })
   }
+}
+
+function lettersOf(session: Session): Promise<readonly Candidate[]> {
+  return withInstance(session, 'look', 'completion', async ({ control, principal }) => {
+    const { letters } = (await control({ name: 'dlq_list', input: { limit: MOST_OFFERED }, principal })) as {
+      letters: readonly { letter_id: string; operation: string; target: string | null; state: string }[]
+    }
+    return letters.map((letter) => ({ value: letter.letter_id, description: `${subjectOf(letter)}, ${letter.state}` }))
+  })
 }
 
 function runsOf(session: Session): Promise<readonly Candidate[]> {
   return withInstance(session, 'look', 'completion', async ({ control, principal }) => {
-    const { runs } = (await control({ name: 'run_list', input: { limit: MOST_RUNS }, principal })) as {
+    const { runs } = (await control({ name: 'run_list', input: { limit: MOST_OFFERED }, principal })) as {
       runs: readonly WorkerResult[]
     }
     return runs.map((run) => ({ value: run.run_id, description: `${subjectOf(run)}, ${run.status}` }))

@@ -7,7 +7,16 @@ import type { Invocation } from './commands.ts'
 import { confirm } from './confirm.ts'
 import { endingOf } from './failure.ts'
 import { type Session, withInstance } from './session.ts'
-import { healthText, runsText, runText, runWithEventsText, workersText } from './show.ts'
+import { explanationOfRunText, runsText, runText, runWithEventsText } from './show.ts'
+import { breakersText, forcedBreakerText } from './show-breakers.ts'
+import {
+  deadLetterStatsText,
+  deadLettersText,
+  deadLetterText,
+  replayText,
+  shownDeadLetterText,
+} from './show-dead-letters.ts'
+import { healthText, workersText } from './show-workers.ts'
 
 type Call = Extract<Invocation, { kind: 'control' }>
 type Answer = Record<string, unknown>
@@ -53,10 +62,28 @@ function answerText(name: string, answer: Answer, width: number | null): string 
     case 'run_wait':
     case 'run_cancel':
       return runText(answer.run as WorkerResult)
+    case 'run_explain':
+      return explanationOfRunText(answer)
     case 'worker_list':
       return workersText(answer, width)
+    case 'breaker_list':
+      return breakersText(answer, width, systemClock.now())
+    case 'breaker_force':
+      return forcedBreakerText(answer, width, systemClock.now())
     case 'worker_health':
-      return healthText(answer)
+      return healthText(answer, width)
+    case 'dlq_list':
+      return deadLettersText(answer, width)
+    case 'dlq_show':
+      return shownDeadLetterText(answer)
+    case 'dlq_replay':
+      return replayText(answer)
+    case 'dlq_archive':
+      return deadLetterText(answer.letter as Parameters<typeof deadLetterText>[0])
+    case 'dlq_purge':
+      return `${answer.removed} removed`
+    case 'dlq_stats':
+      return deadLetterStatsText(answer)
     default:
       return JSON.stringify(answer, null, 2)
   }
@@ -64,7 +91,7 @@ function answerText(name: string, answer: Answer, width: number | null): string 
 
 /** Who waits for a run wants to know how it ended, as if it had been run here. */
 function exitOfAnswer(name: string, answer: Answer): number {
-  if (name === 'run_wait') return endingOf(answer.run as WorkerResult).exit
+  if (name === 'run_wait' || name === 'dlq_replay') return endingOf(answer.run as WorkerResult).exit
   if (name === 'run_cancel') return answer.ended === true ? EXIT.ok : EXIT.timeout
   const ping = answer.ping as { healthy: boolean } | null | undefined
   return ping?.healthy === false ? EXIT.network : EXIT.ok

@@ -25,7 +25,7 @@ export async function withInstance<T>(
   doing: string,
   act: (instance: Instance) => Promise<T>,
 ): Promise<T> {
-  const instance = await app.instances[how]({ ...globals.place, doing })
+  const instance = await app.instances[how]({ ...globals.place, doing, terse: true })
   try {
     return await act(instance)
   } finally {

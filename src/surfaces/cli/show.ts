@@ -58,11 +58,27 @@ export function runText(run: WorkerResult): string {
     ['took', run.duration_seconds === null ? null : durationText(run.duration_seconds)],
     ['waited', metadata.queue_seconds === 0 ? null : durationText(metadata.queue_seconds)],
     ['attempts', String(run.attempts)],
+    ['recovered', metadata.recovered_by === undefined ? null : RECOVERED[metadata.recovered_by]],
+    ['dead letter', metadata.dead_letter === undefined ? null : letterText(metadata.dead_letter)],
+    ['replay of', metadata.replay_of ?? null],
     ['asked by', `${metadata.principal}, ${metadata.surface}`],
     ['reason', metadata.reason === undefined ? null : plainLine(metadata.reason)],
     ['tier', metadata.tier],
   ]
-  return facts.flatMap(([name, value]) => (value === null ? [] : `${name.padEnd(10)} ${value}`)).join('\n')
+  return facts.flatMap(([name, value]) => (value === null ? [] : `${name.padEnd(NAMES)} ${value}`)).join('\n')
+}
+
+/** Columns for the names of facts: `dead letter`. */
+const NAMES = 11
+
+const RECOVERED: Readonly<Record<NonNullable<WorkerResult['metadata']['recovered_by']>, string>> = {
+  fallback: 'by going another way (fallback)',
+  compensation: 'what was done was taken back (compensation)',
+}
+
+/** The id, and the command that tells more. */
+function letterText(letter: string): string {
+  return `${letter} (mahavishnu dlq show ${letter})`
 }
 
 interface RunEventShown {
@@ -93,7 +109,7 @@ export function runWithEventsText(answer: Record<string, unknown>): string {
   const output = run.output === null || run.output === '' ? [] : ['output', indented(run.output)]
   return [
     runText(run),
-    `${'input'.padEnd(10)} ${plainLine(JSON.stringify(input))}`,
+    `${'input'.padEnd(NAMES)} ${plainLine(JSON.stringify(input))}`,
     'events',
     ...lines,
     ...more,
@@ -101,55 +117,26 @@ export function runWithEventsText(answer: Record<string, unknown>): string {
   ].join('\n')
 }
 
-function indented(text: string): string {
+export function indented(text: string): string {
   return plainText(text).replace(/\n$/, '').replace(/^/gm, '  ')
 }
 
-interface ListedWorker {
-  readonly name: string
-  readonly title: string
-  readonly description: string
-  readonly operations: readonly { readonly id: string; readonly summary: string; readonly effect: string }[]
-  readonly targets: readonly string[]
+interface ShownExplanation {
+  readonly run_id: string
+  readonly summary: string
+  readonly total_seconds: number
+  readonly queue_seconds: number
+  readonly backoff_seconds: number
+  readonly steps: readonly { readonly offset_seconds: number; readonly by: string; readonly text: string }[]
 }
 
-export function workersText(answer: Record<string, unknown>, width: number | null): string {
-  const { workers } = answer as { workers: readonly ListedWorker[] }
-  return workers
-    .map(({ name, title, operations, targets }) => {
-      const columns: readonly Column<ListedWorker['operations'][number]>[] = [
-        { title: 'OPERATION', text: ({ id }) => id },
-        { title: 'EFFECT', text: ({ effect }) => effect },
-        { title: 'WHAT IT DOES', text: ({ summary }) => summary, mayCut: true },
-      ]
-      const table = tableText(columns, operations, width === null ? null : width - 2)
-      return [`${name}: ${title}`, indented(table), `  targets: ${targets.join(', ') || 'none'}`].join('\n')
-    })
-    .join('\n\n')
-}
-
-interface WorkerHealth {
-  readonly name: string
-  readonly started: boolean
-  readonly running: number
-  readonly queued: number
-  readonly runs: number
-  readonly refused: number
-  readonly breakers: readonly { readonly target: string; readonly state: string }[]
-  readonly connection: Readonly<Record<string, unknown>>
-}
-
-export function healthText(answer: Record<string, unknown>): string {
-  const { workers, ping } = answer as {
-    workers: readonly WorkerHealth[]
-    ping: { target: string; worker: string; healthy: boolean; message: string } | null
-  }
-  const lines = workers.flatMap(({ name, started, running, queued, runs, refused, breakers, connection }) => [
-    `${name}: ${running} running, ${queued} queued, ${runs} finished, ${refused} refused${started ? '' : ', not started yet'}`,
-    ...breakers.map(({ target, state }) => `  breaker of ${target}: ${state}`),
-    ...Object.entries(connection).map(([key, value]) => `  ${key}: ${value}`),
-  ])
-  if (ping === null) return lines.join('\n')
-  const { target, worker, healthy, message } = ping
-  return [...lines, `${target} (${worker}): ${healthy ? 'healthy' : 'not healthy'}: ${plainLine(message)}`].join('\n')
+/** Why a run went as it did: one line a step, with the time since it was accepted. */
+export function explanationOfRunText(answer: Record<string, unknown>): string {
+  const { run_id, summary, steps, ...times } = answer as unknown as ShownExplanation
+  const spent = `took ${durationText(times.total_seconds)}, in the queue ${durationText(times.queue_seconds)}, between attempts ${durationText(times.backoff_seconds)}`
+  const lines = steps.map(
+    ({ offset_seconds, by, text }) =>
+      `  ${`+${offset_seconds.toFixed(3)} s`.padStart(12)}  ${by.padEnd(8)}  ${plainLine(text)}`,
+  )
+  return [`${run_id}: ${plainLine(summary)}`, spent, ...lines].join('\n')
 }

@@ -168,7 +168,8 @@ function controlPath(route: ControlRoute): [path: string, item: Json] {
 function codesOf({ call, pathField }: ControlRoute): readonly ErrorCode[] {
   // What looks at a target can end with whatever its worker knows.
   if (call.needsRuntime && call.effect === 'read') return [...OF_RUNTIME, 'MHV_HTTP_ROUTE']
-  const unknown: readonly ErrorCode[] = pathField === null ? [] : ['MHV_RUN_UNKNOWN', 'MHV_HTTP_ROUTE']
+  const own: readonly ErrorCode[] = call.errors ?? ['MHV_RUN_UNKNOWN']
+  const unknown: readonly ErrorCode[] = pathField === null ? (call.errors ?? []) : [...own, 'MHV_HTTP_ROUTE']
   return ['MHV_INPUT_INVALID', ...unknown]
 }
 

@@ -39,11 +39,14 @@ export async function serveUp(parts: UpParts): Promise<void> {
   const listening = await server.listen()
   freeYoungGeneration()
   parts.onListening({ ...listening, tokenFile: tokenFile(instance.folder) })
+  instance.begin()
+  await instance.serviceManager.ready()
   await aborted(parts.stop)
   parts.onStopping()
   server.drain()
+  void instance.serviceManager.stopping()
   // First the runs, so that whoever waits for one still has its answer.
-  await instance.close()
+  await instance.close({ drain: true })
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -60,7 +60,8 @@ async function answer(
       return callOperation(parts, call.operation.id, splitCall(flat), mcpReq, progress)
     case 'own':
       if (call.own === 'operations_search') {
-        return presentSearch(searchOperations(parts.exposure.operations, parseWith(searchInput, flat)))
+        const { operations, controls } = parts.exposure
+        return presentSearch(searchOperations(operations, controls, parseWith(searchInput, flat)))
       }
       if (call.own === 'read_more') return presentPiece(await more(parts, flat, mcpReq.signal))
       return callNamedOperation(parts, flat, mcpReq, progress)
@@ -78,6 +79,8 @@ async function answer(
 
 async function callNamedOperation(parts: CallParts, flat: Flat, mcpReq: McpRequest, progress: ProgressReports) {
   const { operation, ...rest } = splitOperationCall(parseWith(callInput, flat))
+  const control = parts.exposure.controls.find(({ name }) => name === operation)
+  if (control !== undefined) return callControlTool(parts, control, rest.input as Flat, mcpReq.signal)
   return callOperation(parts, operation, rest, mcpReq, progress)
 }
 

@@ -1,6 +1,7 @@
 import { mhvError } from '../../core/errors.ts'
 import type { Effect } from '../../core/operation.ts'
 import type { RegisteredOperation, Registry } from '../../core/registry.ts'
+import type { ControlCall } from '../../runtime/control.ts'
 import { type ExtraTool, extraTool } from './extra-tools.ts'
 import { ownTool } from './own-tools.ts'
 import type { Profile } from './profiles.ts'
@@ -33,6 +34,8 @@ export interface Exposure {
   readonly tools: readonly Tool[]
   /** What `operations_search` finds and `operation_call` calls. */
   readonly operations: readonly RegisteredOperation[]
+  /** The control calls among that: those without a tool of their own. */
+  readonly controls: readonly ControlCall[]
 }
 
 export function exposureOf(registry: Registry, options: ExposureOptions = {}): Exposure {
@@ -43,16 +46,20 @@ export function exposureOf(registry: Registry, options: ExposureOptions = {}): E
   const ours = toolsOf(registry).filter((tool) => shown(tool) && !taken.has(tool.name))
   const operations = registry.operations.filter(({ spec }) => !readOnly || spec.effect === 'read')
   const more = ownTool('read_more', operations)
-  const finders = [ownTool('operations_search', operations), ownTool('operation_call', operations)]
   const derived = ours.filter(({ call }) => call.kind === 'operation')
   const controls = ours.filter(({ call }) => call.kind === 'control')
   const all = [...extra, ...derived, ...controls, more]
   if (profile === 'full' || all.length <= MAX_DIRECT_TOOLS) {
-    return { profile, readOnly, tools: unique(all), operations }
+    return { profile, readOnly, tools: unique(all), operations, controls: [] }
   }
-  const room = MAX_DIRECT_TOOLS - extra.length - controls.length - 1 - finders.length
-  const tools = [...extra, ...oneOfEachInTurn(derived, room), ...controls, more, ...finders]
-  return { profile, readOnly, tools: unique(tools), operations }
+  const onDemand = controls.flatMap(({ call }) =>
+    call.kind === 'control' && call.control.onDemand ? [call.control] : [],
+  )
+  const direct = controls.filter(({ name }) => onDemand.every((control) => control.name !== name))
+  const finders = [ownTool('operations_search', operations), ownTool('operation_call', operations, onDemand)]
+  const room = MAX_DIRECT_TOOLS - extra.length - direct.length - 1 - finders.length
+  const tools = [...extra, ...oneOfEachInTurn(derived, room), ...direct, more, ...finders]
+  return { profile, readOnly, tools: unique(tools), operations, controls: onDemand }
 }
 
 /** The first of every worker, then the second of every one, …: no worker is left out for standing late in the list. */

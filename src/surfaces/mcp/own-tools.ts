@@ -3,7 +3,7 @@ import { envelopeSchema } from '../../core/envelope.ts'
 import { EFFECTS, ENVELOPE_NAMES } from '../../core/operation.ts'
 import type { RegisteredOperation } from '../../core/registry.ts'
 import { anyResultSchema } from '../../core/result.ts'
-import { CONTROL_CALLS } from '../../runtime/control.ts'
+import { CONTROL_CALLS, type ControlCall } from '../../runtime/control.ts'
 import { publicSchema } from '../json-schema.ts'
 import { hints, LONG_RUNS, MAX_WAIT_SECONDS, type OwnToolName, type Tool } from './tools.ts'
 
@@ -49,7 +49,10 @@ const { target, wait, plan_digest: _planDigest, ...envelope } = envelopeSchema.s
 const WAIT_TEXT = `seconds to wait for the result, ${MAX_WAIT_SECONDS} at most and by default`
 
 export const callInput = z.strictObject({
-  operation: z.string().max(200).describe('worker.verb, as operations_search names it'),
+  operation: z
+    .string()
+    .max(200)
+    .describe('what to call, as operations_search names it: worker.verb, or a call of this server'),
   target,
   input: z.record(z.string(), z.unknown()).default({}).describe("the operation's own input"),
   ...envelope,
@@ -59,7 +62,8 @@ export const callInput = z.strictObject({
 const SCHEMAS = {
   read_more: [readMoreInput, readMoreOutput],
   operations_search: [searchInput, searchOutput],
-  operation_call: [callInput, anyResultSchema],
+  // A call about dead letters answers in its own shape.
+  operation_call: [callInput, anyResultSchema.partial().loose()],
 } as const satisfies Record<OwnToolName, readonly [z.ZodObject, z.ZodObject]>
 
 const TEXTS: Readonly<Record<OwnToolName, readonly [title: string, description: string]>> = {
@@ -80,11 +84,16 @@ const TEXTS: Readonly<Record<OwnToolName, readonly [title: string, description: 
 }
 
 /** A tool of this surface. The hints of `operation_call` are those of the most that any of its operations may change. */
-export function ownTool(name: OwnToolName, operations: readonly RegisteredOperation[]): Tool {
+export function ownTool(
+  name: OwnToolName,
+  operations: readonly RegisteredOperation[],
+  controls: readonly ControlCall[] = [],
+): Tool {
   const [title, description] = TEXTS[name]
   const [input, output] = SCHEMAS[name]
   const calls = name === 'operation_call'
-  const most = EFFECTS.findLast((effect) => operations.some(({ spec }) => spec.effect === effect)) ?? 'read'
+  const effects = [...operations.map(({ spec }) => spec.effect), ...controls.map(({ effect }) => effect)]
+  const most = EFFECTS.findLast((effect) => effects.includes(effect)) ?? 'read'
   const idempotent = !calls || operations.every(({ spec }) => spec.idempotent)
   return {
     name,

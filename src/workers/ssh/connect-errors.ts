@@ -1,4 +1,4 @@
-import { type MhvError, mhvError, systemCode } from '../../core/errors.ts'
+import { type MhvError, mhvError, outOfDescriptors, systemCode } from '../../core/errors.ts'
 import type { LogIn } from './credentials.ts'
 import { plainText } from './remote-text.ts'
 import type { SshTarget } from './settings.ts'
@@ -37,6 +37,8 @@ export function connectError(error: unknown, stage: ConnectStage, target: SshTar
   if (logIn.exhausted() || (stage === 'authentication' && /authentication failures/i.test(message))) {
     return authFailed(target, logIn, message)
   }
+  const ownFault = outOfDescriptors(error, `connecting to ${where}`)
+  if (ownFault) return ownFault
   const options = { details: { stage }, cause: error }
   const code = systemCode(error)
   switch (code) {

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import type { AnyAuthMethod, AuthenticationType, ParsedKey } from 'ssh2'
 import type { SecretResolver } from '../../core/context.ts'
-import { type MhvError, mhvError, systemCode, toMhvError } from '../../core/errors.ts'
+import { type MhvError, mhvError, outOfDescriptors, systemCode, toMhvError } from '../../core/errors.ts'
 import { localPath } from './local-path.ts'
 import type { SshTarget } from './settings.ts'
 import { ssh2 } from './ssh2-library.ts'
@@ -110,7 +110,7 @@ async function readKey(path: string, target: SshTarget, secrets: SecretResolver)
   try {
     bytes = await readFile(path)
   } catch (error) {
-    throw invalid(`cannot be read (${systemCode(error) ?? 'unknown error'})`, error)
+    throw outOfDescriptors(error, path) ?? invalid(`cannot be read (${systemCode(error) ?? 'unknown error'})`, error)
   }
   const passphrase = target.passphrase === undefined ? undefined : (await secrets.resolve(target.passphrase)).reveal()
   const parsed = parseKey(bytes, passphrase)

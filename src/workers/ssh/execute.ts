@@ -104,6 +104,7 @@ export const execute = defineOperation({
     'MHV_SSH_SUDO_MISSING',
     'MHV_SSH_SUDO_FAILED',
     'MHV_SECRET_UNRESOLVED',
+    'MHV_NO_DESCRIPTORS',
   ],
   timeout: (settings: SshSettings) => settings.command_timeout,
   cli: { rest: 'command', stdin: 'stdin' },

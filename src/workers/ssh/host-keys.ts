@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { open, readFile } from 'node:fs/promises'
 import type { Logger } from '../../core/context.ts'
-import { mhvError, systemCode } from '../../core/errors.ts'
+import { mhvError, outOfDescriptors, systemCode } from '../../core/errors.ts'
 import { hostName, type KnownHosts, keyType, knownHostsLine, matchesHost, parseKnownHosts } from './known-hosts.ts'
 import type { HostKeyPolicy } from './settings.ts'
 
@@ -74,6 +74,8 @@ async function readOne(path: string, log: Logger): Promise<KnownHostsFile | unde
   } catch (error) {
     const code = systemCode(error)
     if (code === 'ENOENT') return undefined
+    const ownFault = outOfDescriptors(error, path)
+    if (ownFault) throw ownFault
     throw mhvError('MHV_SSH_KNOWN_HOSTS_UNREADABLE', `${path} cannot be read (${code ?? 'unknown error'})`, {
       details: { files: [path] },
       cause: error,

@@ -11,7 +11,8 @@ export const ssh = defineWorker<typeof sshSettings, typeof sshTarget, SshPool>({
     'known_hosts file. Connections are kept and shared between commands.',
   settings: sshSettings,
   target: sshTarget,
-  breaker: { failure_threshold: 5, recovery_timeout: 300, half_open_max_calls: 3 },
+  // The window is as long as five attempts that each wait for a connection in vain, and more.
+  breaker: { failure_threshold: 5, window_seconds: 300, recovery_timeout: 300, half_open_max_calls: 3 },
 
   async connect(context) {
     const { createSshPool } = await import('./pool.ts')
@@ -55,7 +56,7 @@ export const ssh = defineWorker<typeof sshSettings, typeof sshTarget, SshPool>({
       MHV_SSH_CONNECT_FAILED: { strategy: 'retry', max_attempts: 3 },
       MHV_SSH_CHANNEL_REFUSED: { strategy: 'retry', max_attempts: 3 },
       MHV_SSH_POOL_EXHAUSTED: { strategy: 'retry', max_attempts: 3 },
-      MHV_SSH_AUTH_FAILED: { strategy: 'skip', max_attempts: 1 },
+      MHV_SSH_AUTH_FAILED: { strategy: 'skip', max_attempts: 1, notify: true },
       MHV_SSH_CONNECTION_LOST: { strategy: 'notify', max_attempts: 1 },
     },
     categories: { permission: { strategy: 'skip', max_attempts: 1 } },

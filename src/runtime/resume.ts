@@ -1,0 +1,111 @@
+import type { Principal } from '../core/context.ts'
+import { toMhvError } from '../core/errors.ts'
+import type { AdmissionPlace } from '../resilience/admission.ts'
+import type { RunEnd, RunFacts, RunRecord } from '../store/store.ts'
+import { deadLetterOf } from './dead-letter-of.ts'
+import { createRun } from './run.ts'
+import { adoptedRunJournal } from './run-journal.ts'
+import type { RuntimeParts } from './runtime.ts'
+import { authorise } from './steps/authorise.ts'
+import type { ResolvedCall } from './steps/resolve.ts'
+
+/**
+ * Takes up again a run whose process is gone: the same run, its next attempt, which is the operation's `resume` instead
+ * of its `run`. It is authorised again and takes a slot like any other.
+ *
+ * @returns false where that cannot be: the operation declares no `resume`, its deadline has passed, or the target or
+ *   the permission are gone; null where there is no room now, another process was faster, or this one is closing
+ */
+export async function resumeRun(
+  parts: RuntimeParts,
+  run: RunRecord,
+  { givingUp, closing = () => false }: { readonly givingUp: AbortSignal; readonly closing?: () => boolean },
+): Promise<boolean | null> {
+  const call = await resumableCall(parts, run)
+  if (call === null) return false
+  const attempts = await attemptsOf(parts, run)
+  let place: AdmissionPlace
+  try {
+    const { worker, target, principal, priority, deadline } = run
+    place = parts.admission.enter({ worker, target, principal, priority, deadline })
+  } catch (error) {
+    parts.log.warn('there is no room yet to take a run up again', { run_id: run.run_id, error: toMhvError(error) })
+    return null
+  }
+  try {
+    const { run_id, fence } = run
+    const data = { attempt: attempts + 1, was_fence: fence, fence: parts.store.fence }
+    const events = [{ type: 'resumed', at: parts.clock.now(), data }] as const
+    const adopted = await parts.store.adoptRun({ run_id, from_fence: fence, events })
+    // Whoever closes would not find it any more; the next process does.
+    if (adopted === null || closing()) {
+      place.release()
+      return null
+    }
+    const letterOf = (facts: RunFacts, end: RunEnd) => deadLetterOf(parts, facts, end)
+    const journal = adoptedRunJournal(parts, adopted, letterOf)
+    // The process that is gone may have done anything.
+    const created = createRun(parts, { call, place, journal, givingUp, certaintyBefore: 'unknown' })
+    // Nobody waits for it here: that its callers are gone does not end it.
+    created.live.join({ surface: run.surface, principal: call.principal })
+    created.go(attempts)
+    return true
+  } catch (error) {
+    place.release()
+    throw error
+  }
+}
+
+/** The call of a run, as it would be made now; null where it cannot be. */
+async function resumableCall(parts: RuntimeParts, run: RunRecord): Promise<ResolvedCall | null> {
+  const operation = parts.registry.operations.find(({ id }) => id === run.operation)
+  const resume = operation?.spec.resume
+  if (operation === undefined || resume === undefined || run.status !== 'running') return null
+  if (run.deadline <= parts.clock.now()) return null
+  const principal = principalOf(run.principal)
+  const { effect, surface, priority, reason } = run
+  const input = run.input as Record<string, unknown>
+  const worker = operation.worker.name
+  try {
+    const { target, settings } =
+      run.target === null
+        ? { target: null, settings: parts.environment.workerSettings(worker) }
+        : parts.environment.resolveTarget(run.target, worker)
+    await authorise(parts, { principal, worker, operation: operation.id, effect, target })
+    const spec = { ...operation.spec, run: resume.bind(operation.spec) }
+    return {
+      operation: { ...operation, spec },
+      input,
+      envelope: {
+        priority,
+        ...(run.target === null ? {} : { target: run.target }),
+        ...(reason === null ? {} : { reason }),
+      },
+      effect,
+      principal,
+      surface,
+      target,
+      settings,
+      timeoutSeconds: (run.deadline - parts.clock.now()) / 1000,
+    }
+  } catch (error) {
+    parts.log.warn('a run cannot be taken up again', { run_id: run.run_id, error: toMhvError(error) })
+    return null
+  }
+}
+
+const KINDS: readonly Principal['kind'][] = ['user', 'agent', 'schedule', 'service']
+
+/** The journal has a principal's id, which begins with its kind. */
+function principalOf(id: string): Principal {
+  return { id, kind: KINDS.find((kind) => id.startsWith(`${kind}:`)) ?? 'service' }
+}
+
+/** Most events of a run that are looked at for its attempts. */
+const MAX_EVENTS = 10_000
+
+/** Attempts that it has had: the first, those that failed, and those that took it up again. */
+async function attemptsOf({ store }: RuntimeParts, { run_id }: RunRecord): Promise<number> {
+  const events = await store.getEvents(run_id, 0, MAX_EVENTS)
+  return 1 + events.filter(({ type }) => type === 'attempt_failed' || type === 'resumed').length
+}
