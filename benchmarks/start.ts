@@ -194,7 +194,7 @@ export const start: Area = {
       const room = { max_concurrent: CONNECTIONS + 10 }
       makeInstanceFolder(instance, {
         settings: {
-          admission: room,
+          admission: { ...room, target: room, principal: room },
           ssh: {
             admission: room,
             max_connections: CONNECTIONS,

@@ -349,6 +349,25 @@ suite('admission: what it tells', () => {
     }
   })
 
+  test('those of a run that was shed are forgotten too', () => {
+    const asked: string[] = []
+    const admission = createAdmission({
+      clock: createFakeClock(0),
+      limitsOf(level) {
+        if (level.kind === 'principal') asked.push(level.principal)
+        return { ...WIDE, max_concurrent: 1, queue_size: 1, full: 'shed_low' }
+      },
+      agingSeconds: 10,
+    })
+    const enter = (principal: string, priority: Priority) =>
+      admission.enter({ worker: 'ssh', target: null, principal, priority, deadline: 3_600_000 })
+    const places = [enter('a', 'normal'), enter('lowly', 'low'), enter('b', 'normal')]
+    for (const place of places) place.release()
+    enter('lowly', 'normal')
+    // Limits are asked for when a level is made: this one was made anew.
+    assert.deepEqual(asked, ['a', 'lowly', 'b', 'lowly'])
+  })
+
   test('targets and principals that nothing is left of are forgotten', async () => {
     const { clock, enter, admission } = fresh({ process: { max_concurrent: 1 }, target: { rate_per_second: 1 } })
     const places = Array.from({ length: 50 }, (_, index) => enter({ target: `web${index}`, principal: `p${index}` }))

@@ -6,6 +6,7 @@ import type { AdmissionPlace } from '../resilience/admission.ts'
 import { mayReopen } from '../store/rules.ts'
 import type { CreateOutcome, RunEnd, RunFacts, RunRecord } from '../store/store.ts'
 import { deadLetterOf } from './dead-letter-of.ts'
+import type { LateWrites } from './late-writes.ts'
 import type { LiveRun } from './live-runs.ts'
 import { type CreatedRun, createRun } from './run.ts'
 import { createRunJournal, type RunJournal } from './run-journal.ts'
@@ -26,6 +27,7 @@ export interface RunToBegin {
   readonly deadline: number
   /** Aborted when the process will not try any longer to journal ends. */
   readonly givingUp: AbortSignal
+  readonly late: LateWrites
 }
 
 /** The run that answers a call, and the end of the caller's attention. */
@@ -35,8 +37,9 @@ export interface BegunRun {
 }
 
 /**
- * Steps 4 and 5: journals the run and lets it go. With a slot at once it is written as `running`, otherwise as
- * `pending`. Resolves with the run that answers the call, which is another one where the key was used before. When it
+ * Steps 4 and 5: journals the run and lets it go. With a slot at once it is written as `running`. One that waits is
+ * written as `pending`: at once when it has a key, else when its handle is given out or it has waited for a while; if
+ * its slot comes before that, as `running`, which is on disk before it acts in any case. Resolves with the run that answers the call, which is another one where the key was used before. When it
  * rejects, there is no run and the place is free again.
  */
 export async function beginRun(parts: RuntimeParts, begin: RunToBegin): Promise<BegunRun> {
@@ -46,8 +49,8 @@ export async function beginRun(parts: RuntimeParts, begin: RunToBegin): Promise<
   const leave = attend(run.live, request)
   const refused = begin.place.immediate ? refusedByBreaker(parts, call) : undefined
   if (refused !== undefined) journal.note(heldBackEvent(parts.clock.now(), refused))
-  if (call.envelope.idempotency_key === undefined && (call.effect === 'read' || refused !== undefined)) {
-    // It acts on nothing, so it is written once, with its end.
+  if (call.envelope.idempotency_key === undefined && mayWriteLater(begin, refused)) {
+    if (call.effect !== 'read' && refused === undefined) begin.late.add(journal)
     if (refused === undefined) run.go(0)
     else run.refuse(refused, 0)
     return { live: run.live, leave }
@@ -73,6 +76,11 @@ export async function beginRun(parts: RuntimeParts, begin: RunToBegin): Promise<
   if (outcome.kind === 'mismatch') throw mismatch(outcome.run)
   const live = await attachTo(parts, outcome.run)
   return { live, leave: attend(live, request) }
+}
+
+/** It acts on nothing, so it is written once, with its end; or nobody has its handle yet, and it does not act yet. */
+function mayWriteLater({ call, place }: RunToBegin, refused: MhvError | undefined): boolean {
+  return call.effect === 'read' || refused !== undefined || !place.immediate
 }
 
 function prepare(parts: RuntimeParts, begin: RunToBegin): PreparedRun {

@@ -2,66 +2,12 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import {
-  BOB,
-  createRuntimeFixture,
-  type FixtureOptions,
-  type RuntimeFixture,
-} from '../../test/helpers/runtime-parts.ts'
-import { mhvError } from '../core/errors.ts'
-import type { Notification } from '../core/notifier.ts'
-import type { DeadLetter } from '../store/dead-letter.ts'
-
-const FAILS_CLEANLY = () => {
-  throw mhvError('MHV_EXEC_NOT_STARTED', 'no room')
-}
-const FAILS_UNKNOWN = () => {
-  throw mhvError('MHV_EXEC_FAILED', 'who knows')
-}
-
-interface LetterFixture extends RuntimeFixture {
-  readonly told: Notification[]
-  /** What acted, by run. */
-  readonly acted: string[]
-  /** How the next calls end; the last one stays. */
-  script: readonly (() => unknown)[]
-  onlyLetter(): Promise<DeadLetter>
-  replay(
-    more?: Record<string, unknown>,
-  ): Promise<{ letter: { state: string; replays: number }; run: { run_id: string; status: string } }>
-}
-
-function createFixture(options: FixtureOptions = {}): LetterFixture {
-  const told: Notification[] = []
-  const acted: string[] = []
-  const fixture = createRuntimeFixture({
-    ...options,
-    script: ({ run_id }) => {
-      acted.push(run_id)
-      const [next = () => ({ value: 1 }), ...rest] = letters.script
-      if (rest.length > 0) letters.script = rest
-      return next()
-    },
-    change: (parts) => {
-      const notifier = { notify: (each: Notification) => void told.push(each) }
-      return (options.change ?? ((same) => same))({ ...parts, notifier })
-    },
-  })
-  const letters: LetterFixture = Object.assign(fixture, {
-    told,
-    acted,
-    script: [FAILS_CLEANLY] as readonly (() => unknown)[],
-    async onlyLetter() {
-      const all = await fixture.store.listDeadLetters({ limit: 10 })
-      assert.equal(all.length, 1)
-      return all[0] as DeadLetter
-    },
-    async replay(more = {}) {
-      const { id } = await letters.onlyLetter()
-      return (await fixture.run(fixture.control('dlq_replay', { letter_id: id, ...more }))) as never
-    },
-  })
-  return letters
-}
+  createLetterFixture,
+  FAILS_CLEANLY,
+  FAILS_UNKNOWN,
+  type LetterFixture,
+} from '../../test/helpers/letter-fixture.ts'
+import { BOB } from '../../test/helpers/runtime-parts.ts'
 
 describe('which runs become dead letters', () => {
   const rows = [
@@ -72,7 +18,7 @@ describe('which runs become dead letters', () => {
   ] as const
   for (const [what, operation, act, count] of rows) {
     test(`${what}: ${count}`, async () => {
-      const fixture = createFixture()
+      const fixture = createLetterFixture()
       fixture.script = [act]
       const run = await fixture.run(fixture.call(operation, { value: 'v' }))
       const letters = await fixture.store.listDeadLetters({ limit: 10 })
@@ -82,7 +28,7 @@ describe('which runs become dead letters', () => {
   }
 
   test('a cancelled write is none; one that timed out is', async () => {
-    const fixture = createFixture()
+    const fixture = createLetterFixture()
     const caller = new AbortController()
     const cancelled = fixture.call('probe.emit', { wait_ms: 60_000 }, {}, { signal: caller.signal })
     await fixture.clock.advance(100)
@@ -94,7 +40,7 @@ describe('which runs become dead letters', () => {
   })
 
   test('what the recovery table says to skip is none', async () => {
-    const fixture = createFixture({
+    const fixture = createLetterFixture({
       worker: (probe) => ({
         ...probe,
         recovery: { codes: { MHV_EXEC_NOT_STARTED: { strategy: 'skip', max_attempts: 1 } }, categories: {} },
@@ -105,7 +51,7 @@ describe('which runs become dead letters', () => {
   })
 
   test('there is none for a call that never became a run', async () => {
-    const fixture = createFixture({ policy: null })
+    const fixture = createLetterFixture({ policy: null })
     await assert.rejects(fixture.run(fixture.call('probe.script')), { code: 'MHV_POLICY_DENIED' })
     assert.equal((await fixture.store.deadLetterStats()).count, 0)
   })
@@ -113,7 +59,7 @@ describe('which runs become dead letters', () => {
 
 describe('RES-07: replays', () => {
   test('the same input on the same target, once, with a link to the first run', async () => {
-    const fixture = createFixture()
+    const fixture = createLetterFixture()
     const first = await fixture.run(fixture.call('probe.script', { value: 'exactly this' }, { priority: 'critical' }))
     fixture.script = [() => ({ value: 'done' })]
     const { letter, run } = await fixture.replay({ reason: 'disk freed' })
@@ -135,7 +81,7 @@ describe('RES-07: replays', () => {
   })
 
   test('of many who ask at once, one replays', async () => {
-    const fixture = createFixture()
+    const fixture = createLetterFixture()
     await fixture.run(fixture.call('probe.script'))
     fixture.script = [() => ({ value: 'done' })]
     const asked = await Promise.allSettled(Array.from({ length: 20 }, () => fixture.replay()))
@@ -148,9 +94,9 @@ describe('RES-07: replays', () => {
       ['it acted', FAILS_UNKNOWN, 'MHV_DLQ_ACKNOWLEDGE'],
       ['it acts', () => fixtureOf.clock.sleep(60_000), 'MHV_DLQ_STATE'],
     ]
-    let fixtureOf = createFixture()
+    let fixtureOf = createLetterFixture()
     for (const [what, act, code] of again) {
-      const fixture = createFixture()
+      const fixture = createLetterFixture()
       fixtureOf = fixture
       fixture.script = [FAILS_CLEANLY, act]
       const call = () => fixture.call('probe.script', {}, { idempotency_key: 'k', wait: 0.1 })
@@ -175,7 +121,7 @@ describe('RES-07: replays', () => {
   })
 
   test('what may have acted and is not idempotent needs an acknowledgement', async () => {
-    const fixture = createFixture()
+    const fixture = createLetterFixture()
     fixture.script = [FAILS_UNKNOWN]
     await fixture.run(fixture.call('probe.script'))
     await assert.rejects(fixture.replay(), { code: 'MHV_DLQ_ACKNOWLEDGE' })
@@ -186,7 +132,7 @@ describe('RES-07: replays', () => {
   })
 
   test('a failed replay makes no second letter; the last one makes poison, which is told', async () => {
-    const fixture = createFixture({ deadLetters: { max_replays: 2 } })
+    const fixture = createLetterFixture({ deadLetters: { max_replays: 2 } })
     await fixture.run(fixture.call('probe.script'))
     assert.deepEqual((await fixture.replay()).letter.state, 'open')
     assert.equal(fixture.told.length, 0)
@@ -204,7 +150,7 @@ describe('RES-07: replays', () => {
 
   test('a replay that may not be is no replay: nothing acts, and the letter is what it was', async () => {
     const policy = (rule: string) => `version: 1\nname: p\nrules:\n  - { id: all, decision: allow }\n${rule}`
-    const fixture = createFixture({
+    const fixture = createLetterFixture({
       policy: policy('  - { id: no, decision: deny, principals: ["agent:*"], operations: [probe.script] }\n'),
     })
     await fixture.run(fixture.call('probe.script'))
@@ -219,7 +165,7 @@ describe('RES-07: replays', () => {
   })
 
   test('a replay that outlasts the wait is settled when its run has ended', async () => {
-    const fixture = createFixture()
+    const fixture = createLetterFixture()
     await fixture.run(fixture.call('probe.script'))
     const held = Promise.withResolvers<unknown>()
     fixture.script = [() => held.promise]
@@ -231,7 +177,7 @@ describe('RES-07: replays', () => {
   })
 
   test('a run that was called again under its key meanwhile is not replayed', async () => {
-    const fixture = createFixture()
+    const fixture = createLetterFixture()
     await fixture.run(fixture.call('probe.script', {}, { idempotency_key: 'k' }))
     fixture.script = [() => ({ value: 'done' })]
     assert.equal((await fixture.run(fixture.call('probe.script', {}, { idempotency_key: 'k' }))).status, 'completed')
@@ -251,7 +197,7 @@ describe('replays by themselves', () => {
   }
 
   test('exponential: after 10, 20 and 40 seconds, then poison', async () => {
-    const fixture = createFixture({ deadLetters: { policy: 'exponential', delay_seconds: 10, max_replays: 3 } })
+    const fixture = createLetterFixture({ deadLetters: { policy: 'exponential', delay_seconds: 10, max_replays: 3 } })
     const { timestamp } = await fixture.run(fixture.call('probe.script'))
     await until(fixture, 120)
     assert.equal((await fixture.onlyLetter()).state, 'poison')
@@ -265,7 +211,7 @@ describe('replays by themselves', () => {
   })
 
   test('as whoever asked for the run, and never what may have acted and is not idempotent', async () => {
-    const fixture = createFixture({ deadLetters: { policy: 'immediate' } })
+    const fixture = createLetterFixture({ deadLetters: { policy: 'immediate' } })
     fixture.script = [FAILS_UNKNOWN]
     await fixture.run(fixture.call('probe.script', {}, {}, { principal: BOB }))
     await until(fixture, 20)
@@ -280,7 +226,7 @@ describe('replays by themselves', () => {
 
   test('what the policy does not allow any longer waits for somebody', async () => {
     let allowed = true
-    const fixture = createFixture({
+    const fixture = createLetterFixture({
       deadLetters: { policy: 'immediate' },
       change: (parts) => ({
         ...parts,
@@ -300,7 +246,7 @@ describe('replays by themselves', () => {
 
 describe('archive, purge, limits', () => {
   test('an archived letter is not replayed by itself, and goes with a purge; the run stays', async () => {
-    const fixture = createFixture({ deadLetters: { policy: 'immediate' } })
+    const fixture = createLetterFixture({ deadLetters: { policy: 'immediate' } })
     const { run_id } = await fixture.run(fixture.call('probe.script'))
     const { id } = await fixture.onlyLetter()
     await fixture.control('dlq_archive', { letter_id: id, reason: 'known' })
@@ -319,7 +265,7 @@ describe('archive, purge, limits', () => {
 
   test('a purge is a destruction for the policy', async () => {
     const rules = '  - { id: rw, decision: allow, effects: [read, write] }\n'
-    const fixture = createFixture({ policy: `version: 1\nname: p\nrules:\n${rules}` })
+    const fixture = createLetterFixture({ policy: `version: 1\nname: p\nrules:\n${rules}` })
     await assert.rejects(fixture.control('dlq_purge', { state: 'open' }), { code: 'MHV_POLICY_DENIED' })
   })
 
@@ -328,7 +274,7 @@ describe('archive, purge, limits', () => {
     ['reject', ['1', '2', '3'], { dropped: 0, rejected: 2 }],
   ] as const) {
     test(`no more than the limit, by the rule ${overflow}; what is lost is counted`, async () => {
-      const fixture = createFixture({ deadLetters: { max_count: 3, overflow } })
+      const fixture = createLetterFixture({ deadLetters: { max_count: 3, overflow } })
       for (const value of ['1', '2', '3', '4', '5']) await fixture.run(fixture.call('probe.script', { value }))
       const letters = await fixture.store.listDeadLetters({ limit: 10 })
       const runs = await Promise.all(letters.map(({ run_id }) => fixture.store.getRun(run_id)))
@@ -352,7 +298,7 @@ test('RES-07: whatever is asked of letters in whatever order, each replay acts o
       fc.array(step, { minLength: 5, maxLength: 30 }),
       fc.constantFrom('never', 'immediate', 'linear', 'exponential'),
       async (steps, policy) => {
-        const fixture = createFixture({ deadLetters: { policy, max_replays: 3, delay_seconds: 20 } })
+        const fixture = createLetterFixture({ deadLetters: { policy, max_replays: 3, delay_seconds: 20 } })
         const become = (script: () => unknown) => {
           fixture.script = [script]
         }

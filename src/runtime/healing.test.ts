@@ -131,7 +131,7 @@ suite('RES-02 runs of a process that is gone', () => {
   })
 
   test('RES-03: what the process before may have done stays unknown, whatever keeps it from being taken up again', async () => {
-    const ways: Record<string, (fixture: Awaited<ReturnType<typeof left>>['fixture']) => void | Promise<unknown>> = {
+    const ways: Record<string, (fixture: Awaited<ReturnType<typeof left>>['fixture']) => unknown> = {
       'it does not get through': () => undefined,
       'the breaker is open': ({ parts }) => parts.breakers.force('probe', 'one', 'open'),
       'it is cancelled before it acts': ({ parts }) => {

@@ -6,6 +6,7 @@ import type { AdmissionPlace, AdmissionRequest } from '../resilience/admission.t
 import type { RunRecord } from '../store/store.ts'
 import { attachByKey, type BegunRun, beginRun } from './begin-run.ts'
 import type { Resume } from './healing.ts'
+import { createLateWrites } from './late-writes.ts'
 import type { LiveRun } from './live-runs.ts'
 import { resumeRun } from './resume.ts'
 import type { Invoke, InvokeRequest, RuntimeParts } from './runtime.ts'
@@ -28,6 +29,7 @@ export interface Invoker {
 /** Puts the one execution path together: the steps, in the order that architecture.md gives. */
 export function createInvoker(parts: RuntimeParts): Invoker {
   const givingUp = new AbortController()
+  const late = createLateWrites(parts)
   parts.lease.onLost((error) => {
     parts.log.error('another process has taken over this instance folder: nothing is done here any longer', { error })
     // It has ended our runs, or has taken them up: what still acts here must not go on beside that.
@@ -51,7 +53,7 @@ export function createInvoker(parts: RuntimeParts): Invoker {
     }
     if (place.state === 'outside') await untilQueued(place, request.signal, () => closing)
     const { deadline } = entering
-    return beginRun(parts, { call, answer, place, request, deadline, givingUp: givingUp.signal })
+    return beginRun(parts, { call, answer, place, request, deadline, givingUp: givingUp.signal, late })
   }
 
   async function invoke(request: InvokeRequest): Promise<WorkerResult> {

@@ -230,7 +230,7 @@ suite('a start that cannot be journaled', () => {
     const f = moody({ limits: { max_concurrent: 1, queue_size: 5 } })
     const first = f.call('probe.script', { value: '1000' })
     await f.clock.advance(10)
-    const queued = f.call('probe.touch')
+    const queued = f.call('probe.touch', {}, { idempotency_key: 'k' })
     await f.clock.advance(10)
     f.mood.failsToStart = true
     const results = await f.run(Promise.all([first, queued]))

@@ -10,8 +10,8 @@ import type { CreateOutcome, IdempotencyClaim, RunEnd, RunFacts, RunRecord, Stor
 const RETRY_END_MS = 1_000
 
 /**
- * The journal's view of one run. Writes and destroys are opened before they act; a read is written once, with its end,
- * unless somebody needs its handle earlier.
+ * The journal's view of one run. Writes and destroys are opened before they act: at the latest by `start`. A read is
+ * written once, with its end, unless somebody needs its handle earlier.
  */
 export interface RunJournal {
   record(): RunRecord
@@ -19,7 +19,7 @@ export interface RunJournal {
   journaled(): boolean
   /** Writes the run as `pending` or `running`, or at once with its end. A try that failed may be made again. */
   open(status: 'pending' | 'running', end?: RunEnd): Promise<CreateOutcome>
-  /** `pending` to `running`. */
+  /** `pending` to `running`, which is in the journal when this resolves, unless the run only reads and is not there. */
   start(): Promise<void>
   ensure(): Promise<void>
   /** Adds an event; written with the next change. */
@@ -119,6 +119,10 @@ class JournalOfRun implements RunJournal {
   async start(): Promise<void> {
     const started_at = this.#parts.clock.now()
     await this.#notOpening()
+    if (!this.#opened && this.#record.effect !== 'read') {
+      await this.open('running')
+      return
+    }
     const started = this.#opened
       ? await this.#change('running', started_at)
       : { ...this.#record, status: 'running' as const, started_at }

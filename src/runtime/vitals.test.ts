@@ -51,6 +51,6 @@ suite('whether the process is alive enough to be left running', () => {
     await new Promise((resolve) => setTimeout(resolve, 30))
     const { reasons } = await vitals.check()
     vitals.stop()
-    assert.match(reasons.join(), /the event loop stood still for \d{3} ms/)
+    assert.match(reasons.join(), /the event loop stood still for \d{3,} ms/)
   })
 })

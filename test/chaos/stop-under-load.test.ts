@@ -149,7 +149,8 @@ describe('RES-08: SIGTERM under load loses nothing', () => {
     const began = performance.now()
     up.child.kill('SIGTERM')
     assert.equal(await up.ended(), EXIT.unknown_effect, up.stderr())
-    assert.ok(performance.now() - began < 2_000)
+    // Not the 25 seconds of draining.
+    assert.ok(performance.now() - began < 10_000)
     await load.stop()
     const { acts } = await check(load.told, 'open')
     assert.equal(acts, 8)

@@ -97,14 +97,14 @@ const scenarios: Record<string, (f: Narrow) => Promise<unknown>> = {
   'null>cancelled': (f) => cancelled(f, 'probe.peek', 'wait', 100),
   async 'pending>running'(f) {
     await f.hold()
-    const queued = f.call('probe.script')
+    const queued = f.call('probe.script', {}, KEY)
     await f.clock.advance(10)
     await f.letGo()
     await f.run(queued)
   },
   async 'pending>failed'(f) {
     await f.hold()
-    const queued = f.call('probe.script')
+    const queued = f.call('probe.script', {}, KEY)
     await f.clock.advance(10)
     const breaker = f.parts.breakers.of('probe', 'one', f.parts.environment.breakerLimits('probe'))
     for (let failed = 0; failed < 5; failed++) breaker.enter().failure()

@@ -7,7 +7,14 @@ import { EXIT } from '../../src/core/error-table.ts'
 import type { Instance } from '../../src/runtime/instance.ts'
 import type { CliApp } from '../../src/surfaces/cli/commands.ts'
 import { runWithEventsText } from '../../src/surfaces/cli/show.ts'
-import { type RunOptions, runHere, surfaceApp, surfaceComposition, surfaceFolder } from '../helpers/mcp-cli-fixture.ts'
+import {
+  type RunOptions,
+  runHere,
+  runProgram,
+  surfaceApp,
+  surfaceComposition,
+  surfaceFolder,
+} from '../helpers/mcp-cli-fixture.ts'
 
 let folder: Awaited<ReturnType<typeof surfaceFolder>>
 const app = surfaceApp()
@@ -242,6 +249,15 @@ describe('workers, config and doctor', () => {
     assert.match((await run(['workers', 'health', 'probe'])).stdout, /^ {2}breaker of two: open, held by an operator$/m)
     const { stdout } = await run(['breakers', 'force', 'two', '--worker', 'probe', '--state', 'auto'])
     assert.match(stdout, /^probe +two +closed +no +/m)
+  })
+
+  test('what is told on standard output is not logged as well, unless a setting asks for it', async () => {
+    const force = (state: string, ...more: string[]) =>
+      runProgram(['breakers', 'force', 'here', '--worker', 'local', '--state', state, '--folder', folder.path, ...more])
+    const { code, stderr } = await force('open')
+    assert.deepEqual([code, stderr], [0, ''])
+    assert.match((await force('closed', '--set', 'log.level=warn')).stderr, /"msg":"a circuit breaker changed"/)
+    assert.equal((await force('auto')).code, 0)
   })
 
   test('config explain, show, schema and validate', async () => {

@@ -45,6 +45,11 @@ const MOST_CONNECTIONS = 1_000
 /** Never reached, since a head has 16 KiB at most: the framework would refuse a longer part itself, past every hook. */
 const MOST_PARAM_LENGTH = 1_048_576
 
+/** No route has a schema of the framework's, since calls are checked where they are made: its own checker is not loaded. */
+const noSchemas = () => () => {
+  throw new Error('a route must have no schema of Fastify')
+}
+
 /** One application: who asks is found out first, then the routes, which are derived. Nothing here knows a worker. */
 export async function createHttpApp(parts: HttpAppParts): Promise<HttpApp> {
   const { instance, settings, clock, draining } = parts
@@ -56,6 +61,7 @@ export async function createHttpApp(parts: HttpAppParts): Promise<HttpApp> {
     forceCloseConnections: true,
     exposeHeadRoutes: false,
     return503OnClosing: false,
+    schemaController: { compilersFactory: { buildValidator: noSchemas, buildSerializer: noSchemas } },
     routerOptions: { maxParamLength: MOST_PARAM_LENGTH },
     rewriteUrl: ({ url = '/' }) => (isDecodable(url) ? url : NOWHERE),
   })
