@@ -4,7 +4,7 @@
  *   npm test                        everything: lint, all test files, coverage of src, guarantees
  *   npm test -- core/errors ssh     only the files whose path contains one of these
  *   npm test -- --no-lint           without lint
- *   npm test -- --concurrency=1     that many files at a time (default: one per core, at least 2)
+ *   npm test -- --concurrency=1     that many files at a time (default: one more than cores)
  *   npm test -- --json[=FILE]       the results as one JSON document
  *
  * The last line is `N passed, N failed, N skipped`; exit 1 if anything failed. What belongs to the run and to no
@@ -113,9 +113,10 @@ function skipLines(): readonly string[] {
 
 function concurrencyOf(args: readonly string[]): number {
   const given = args.find((arg) => arg.startsWith('--concurrency='))?.slice('--concurrency='.length)
-  const number = Number(given ?? availableParallelism())
+  // One more than cores: much of the time goes by waiting for servers and clocks.
+  const number = Number(given ?? availableParallelism() + 1)
   if (!Number.isInteger(number) || number < 1) throw new Error(`--concurrency=${given} is no number of files`)
-  return given === undefined ? Math.max(2, number) : number
+  return number
 }
 
 /** An aborted run takes its tests' processes along. */

@@ -6,6 +6,8 @@ import { drawSchedule, FAULT_KINDS } from './storm/schedule.ts'
 
 /** `npm run chaos` in a few seconds. The seeds are fixed: what they draw has a kill early on, and then a theft. */
 const SEED = 103
+/** Most storms in which a negative control looks for what must go wrong. */
+const STORMS = 5
 
 function numbersOf({ lost, duplicated_effects, stuck, invariant_failures }: StormReport) {
   return { lost, duplicated_effects, stuck, invariant_failures }
@@ -48,9 +50,17 @@ describe('a storm over an instance without one of its mechanisms finds that out'
   }
   for (const broken of BREAKABLE) {
     test(`negative control: ${broken}`, async () => {
-      const { report } = await runStorm({ seed: SEED, seconds: 6, callers: 10, broken, calmSeconds: 5 })
-      assert.equal(holds(report), false)
-      assert.ok(FOUND[broken](numbersOf(report)) > 0, JSON.stringify(report))
+      const reports: unknown[] = []
+      // Six seconds are few: whether a fault meets a call at the moment that matters is left to chance each time.
+      for (let storm = 0; storm < STORMS; storm++) {
+        const { report } = await runStorm({ seed: SEED, seconds: 6, callers: 10, broken, calmSeconds: 5 })
+        if (FOUND[broken](numbersOf(report)) > 0) {
+          assert.equal(holds(report), false)
+          return
+        }
+        reports.push(report)
+      }
+      assert.fail(`not found in ${STORMS} storms: ${JSON.stringify(reports)}`)
     })
   }
 })

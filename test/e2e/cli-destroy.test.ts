@@ -72,7 +72,10 @@ describe('what destroys, on a terminal', { skip: shellMissing('script') }, () =>
   /** Runs it on a terminal of its own, answering the question; null is Ctrl-C. */
   async function onTerminal(args: readonly string[], answer: string | null) {
     const words = [process.execPath, inRoot('test/fixtures/destroy-cli.ts'), ...args, '--folder', folder]
-    const child = spawn('script', ['-qefc', words.map(quoteWord).join(' '), '/dev/null'], { stdio: 'pipe' })
+    // Without `exec` some shells stay in between, and answer Ctrl-C themselves.
+    const command = `exec ${words.map(quoteWord).join(' ')}`
+    const env = { ...process.env, SHELL: '/bin/sh' }
+    const child = spawn('script', ['-qefc', command, '/dev/null'], { stdio: 'pipe', env })
     let text = ''
     let answered = false
     child.stdout.setEncoding('utf8').on('data', (piece: string) => {
