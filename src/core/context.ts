@@ -82,6 +82,19 @@ export interface OutputSink {
   collect(stream: OutputStream): Promise<CollectedOutput>
 }
 
+/** What the transfers of a worker may send and receive, counted together over all its runs. */
+export interface Bandwidth {
+  /** Bytes per second; 0 for no limit. */
+  readonly limit: number
+  /**
+   * Resolves when this many bytes may be sent or received: to be awaited before each piece of a transfer, best of at most
+   * 64 KiB. First come, first served. Costs next to nothing where there is no limit.
+   *
+   * Rejects with the reason of the signal once that is aborted, and with a RangeError for what is no number of bytes.
+   */
+  take(bytes: number, signal: AbortSignal): Promise<void>
+}
+
 /** What a worker has for as long as it lives. */
 export interface WorkerContext<S = unknown> {
   /** Which instance of the worker this is. */
@@ -129,6 +142,7 @@ export interface OperationContext<C = unknown, S = unknown, T = unknown> {
   readonly secrets: SecretResolver
   readonly state: WorkerState
   readonly output: OutputSink
+  readonly bandwidth: Bandwidth
   progress(progress: Progress): Promise<void>
   need<P extends PortName>(port: P): Promise<Ports[P]>
 }
