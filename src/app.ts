@@ -35,13 +35,14 @@ import { createLiveRuns } from './runtime/live-runs.ts'
 import type { RuntimeParts } from './runtime/runtime.ts'
 import { type CreateScheduler, createScheduler } from './runtime/schedule.ts'
 import { createServiceManager } from './runtime/service-manager.ts'
-import { createStartup, type Startup } from './runtime/startup.ts'
+import { createStartup, type Startup, standingWorkers } from './runtime/startup.ts'
 import { createVitals } from './runtime/vitals.ts'
 import { lockInstance } from './store/lock.ts'
 import { createMemoryStore } from './store/memory.ts'
 import { openSqliteStore } from './store/sqlite.ts'
 import type { RunRecord, Store } from './store/store.ts'
 import { observeBatches } from './telemetry/batch-metrics.ts'
+import { observeDeclared } from './telemetry/declared-metrics.ts'
 import { createLogger } from './telemetry/log.ts'
 import { createRunMetrics, type EndedRun, observeBreakers, observeJournal, observeSsh } from './telemetry/metrics.ts'
 import { observeDeadLetters } from './telemetry/resilience-metrics.ts'
@@ -135,6 +136,12 @@ async function openInstance(composition: Composition, options: InstanceOptions):
   const batches = createBatches(parts, invoker.invoke, ofBatches)
   observeDeadLetters(metrics.registry, store.deadLetterStats)
   observeWorkerProcesses(metrics.registry, isolated.processes)
+  observeDeclared(
+    metrics.registry,
+    registry.workers,
+    async (worker) => (await parts.instances.started(worker)?.metrics?.()) ?? [],
+    (worker, error) => common.log.warn('a worker could not tell its metrics', { worker, error }),
+  )
   const schedules = setting.schedules.list
   const onOutcome = observeSchedules(
     metrics.registry,
@@ -142,7 +149,8 @@ async function openInstance(composition: Composition, options: InstanceOptions):
   )
   const scheduler = composition.createScheduler({ ...parts, schedules, invoke: invoker.invoke, onOutcome })
   const { runs, startup } = setting.loaded.values
-  const starting = createStartup({ ...parts, wanted: startup.workers })
+  const wanted = new Set([...startup.workers, ...standingWorkers(parts.registry, parts.environment)])
+  const starting = createStartup({ ...parts, wanted: [...wanted] })
   const vitals = createVitals(store, parts.instances)
   const serviceManager = createServiceManager({ ...parts, env, vitals: vitals.check })
   await deadLetters.settleLeft()
@@ -155,6 +163,7 @@ async function openInstance(composition: Composition, options: InstanceOptions):
     ...instanceOf(registry, setting, {
       ...parts,
       runtime: parts,
+      startup: starting,
       deadLetters,
       batches,
       schedules: { list: schedules, scheduler, invoke: invoker.invoke },

@@ -12,13 +12,17 @@ export type {
   ResolvedTarget,
   SecretReference,
   SecretResolver,
+  StateChanges,
   Tier,
   WorkerContext,
+  WorkerRecords,
   WorkerState,
+  WorkerTarget,
 } from './core/context.ts'
 export type { Envelope, EnvelopeInput } from './core/envelope.ts'
 export { ERROR_TABLE, type ErrorCode, type ErrorSpec } from './core/error-table.ts'
 export { MhvError, mhvError, type WireError } from './core/errors.ts'
+export type { MetricSample, MetricSpec } from './core/metric.ts'
 export { defineOperation, type Effect, type OperationSpec } from './core/operation.ts'
 export type {
   DumpStream,
@@ -34,6 +38,15 @@ export type {
   RemotePtyRequest,
   RemotePtySession,
 } from './core/ports.ts'
+export {
+  MAX_RECORD_BYTES,
+  type NewRecord,
+  type RecordLimits,
+  type RecordPlace,
+  type RecordQuery,
+  type RecordStats,
+  type StoredRecord,
+} from './core/records.ts'
 export { createRegistry, type Registry } from './core/registry.ts'
 export { toOriginalResult, type WorkerResult } from './core/result.ts'
 export { secretReference } from './core/secret-reference.ts'

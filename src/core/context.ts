@@ -2,6 +2,7 @@ import type { Clock } from './clock.ts'
 import type { ErrorCode } from './error-table.ts'
 import type { Effect } from './operation.ts'
 import type { PortName, Ports } from './ports.ts'
+import type { NewRecord, RecordLimits, RecordQuery, RecordStats, StoredRecord } from './records.ts'
 import type { Secret } from './secret.ts'
 
 /** Who asks: a person, an agent, a schedule or a service. `id` is what policies and the journal name. */
@@ -48,13 +49,31 @@ export interface SecretResolver {
 /** `env:NAME`, `file:PATH`, `exec:PROGRAM ARG…`, or `{ exec: [PROGRAM, ARG…] }`. */
 export type SecretReference = string | { readonly exec: readonly string[] }
 
+/** Changes of a worker's state that are made together, or not at all. What is set and deleted at once is set. */
+export interface StateChanges {
+  readonly set?: readonly (readonly [key: string, value: unknown])[]
+  readonly delete?: readonly string[]
+}
+
 /** The worker's own durable key-value, in the journal. Values are JSON. */
 export interface WorkerState {
   get(key: string): Promise<unknown>
   set(key: string, value: unknown): Promise<void>
   delete(key: string): Promise<void>
+  /** All of it in one transaction: after a crash it is there whole, or not at all. Changes keep the order of their calls. */
+  apply(changes: StateChanges): Promise<void>
   /** Entries whose key begins with the prefix, by key. */
   list(prefix: string): Promise<readonly { readonly key: string; readonly value: unknown }[]>
+}
+
+/** The worker's own append-only records, in the journal, by streams that it names. Payloads and meta are redacted. */
+export interface WorkerRecords {
+  /** On stable storage when it resolves; all of them, or none. */
+  append(stream: string, records: readonly NewRecord[]): Promise<void>
+  query(query: RecordQuery): Promise<readonly StoredRecord[]>
+  /** Removes what is beyond the limits, in bounded steps; how many records went. */
+  retain(stream: string, limits: RecordLimits): Promise<number>
+  stats(stream: string): Promise<RecordStats>
 }
 
 export const OUTPUT_STREAMS = ['stdout', 'stderr'] as const
@@ -95,6 +114,12 @@ export interface Bandwidth {
   take(bytes: number, signal: AbortSignal): Promise<void>
 }
 
+/** A target with the worker's settings and the target's overrides. */
+export interface WorkerTarget<S = unknown, T = unknown> {
+  readonly target: ResolvedTarget<T>
+  readonly settings: S
+}
+
 /** What a worker has for as long as it lives. */
 export interface WorkerContext<S = unknown> {
   /** Which instance of the worker this is. */
@@ -106,6 +131,9 @@ export interface WorkerContext<S = unknown> {
   readonly log: Logger
   readonly secrets: SecretResolver
   readonly state: WorkerState
+  readonly records: WorkerRecords
+  /** The targets of the inventory with a block for this worker, each with its settings. */
+  targets(): Promise<readonly WorkerTarget[]>
   /** To be told of every connection that the worker tried to make, for the metrics. */
   readonly onConnect?: (attempt: ConnectAttempt) => void
   need<P extends PortName>(port: P): Promise<Ports[P]>
@@ -141,6 +169,7 @@ export interface OperationContext<C = unknown, S = unknown, T = unknown> {
   readonly log: Logger
   readonly secrets: SecretResolver
   readonly state: WorkerState
+  readonly records: WorkerRecords
   readonly output: OutputSink
   readonly bandwidth: Bandwidth
   progress(progress: Progress): Promise<void>

@@ -1,6 +1,7 @@
 import type { z } from 'zod'
-import type { WorkerContext } from './context.ts'
+import type { WorkerContext, WorkerTarget } from './context.ts'
 import type { ErrorCategory, ErrorCode } from './error-table.ts'
+import type { MetricSample, MetricSpec } from './metric.ts'
 import type { OperationSpec } from './operation.ts'
 import type { PortName, Ports } from './ports.ts'
 
@@ -15,6 +16,8 @@ export interface WorkerConnection {
    * error from before any effect. Without it, being there is enough.
    */
   ready?(): Promise<void>
+  /** Values of the metrics that the worker declares, as they are now. */
+  metrics?(): readonly MetricSample[] | Promise<readonly MetricSample[]>
   /** Ends everything it holds; called once. */
   close(): Promise<void>
 }
@@ -107,6 +110,13 @@ export interface WorkerSpec<
   connect(context: WorkerContext<z.output<S>>): Promise<C>
   /** Looks whether a target answers, without changing anything. */
   ping?(connection: C, target: PingTarget<z.output<S>, z.output<T>>, signal: AbortSignal): Promise<PingResult>
+  /**
+   * Whether it has work without being called: such a worker is started by `up` at once, and again, with a growing pause,
+   * for as long as its start fails. Asked once at start, with its settings and its targets of the inventory.
+   */
+  standing?(settings: z.output<S>, targets: readonly WorkerTarget<z.output<S>, z.output<T>>[]): boolean
+  /** What its connection measures, beside what is measured of every worker. */
+  readonly metrics?: readonly MetricSpec[]
   readonly slos: readonly Slo[]
   readonly recovery: RecoveryTable
   /** Core ports it provides, each made from the connection. */

@@ -16,6 +16,7 @@ import type { LiveRuns } from './live-runs.ts'
 import { RUN_CALLS } from './run-calls.ts'
 import type { Environment, RuntimeParts } from './runtime.ts'
 import { SCHEDULE_CALLS, type ScheduleParts } from './schedule-calls.ts'
+import type { Startup } from './startup.ts'
 import { listWorkers, workerHealth, workerHealthSchema, workerListSchema } from './worker-calls.ts'
 
 /**
@@ -37,6 +38,8 @@ export interface ControlParts {
   /** With a running instance only. */
   readonly batches?: Batches | undefined
   readonly schedules?: ScheduleParts | undefined
+  /** With a running instance only. */
+  readonly startup?: Pick<Startup, 'failed'> | undefined
 }
 
 /** A call about runs and workers, beside the operations: derived to every surface from one table. */

@@ -2,6 +2,7 @@ import type { Isolation, ProcessSettings } from '../config/isolation-schema.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Logger, OperationContext, WorkerContext } from '../core/context.ts'
 import { type MhvError, mhvError, toMhvError } from '../core/errors.ts'
+import type { MetricSample } from '../core/metric.ts'
 import type { OperationFailure, OperationSpec } from '../core/operation.ts'
 import type { PortName } from '../core/ports.ts'
 import { createRegistry, type Registry } from '../core/registry.ts'
@@ -71,6 +72,11 @@ class ProcessConnection implements WorkerConnection {
     if (current === undefined) return own
     const { child, stats } = current
     return { ...stats, ...own, pid: child.pid, memory_bytes: child.memory(), limited_by: child.limitedBy }
+  }
+
+  /** Of the process as it is now; none where there is none. One that hangs is ended by its supervisor, and this with it. */
+  async metrics(): Promise<readonly MetricSample[]> {
+    return (await this.#supervisor.current()?.child.peer.call('metrics')) ?? []
   }
 
   async ready(): Promise<void> {
@@ -269,7 +275,7 @@ function parentMethods(context: WorkerContext, contexts: ReadonlyMap<number, Ope
     if (found === undefined) throw overError()
     return found
   }
-  const { log, state, secrets } = context
+  const { log, state, records, secrets } = context
   return {
     write: async (handle, stream, bytes) => contexts.get(handle)?.output.write(stream, bytes),
     collect: async (handle, stream) => of(handle).output.collect(stream),
@@ -288,7 +294,13 @@ function parentMethods(context: WorkerContext, contexts: ReadonlyMap<number, Ope
     stateGet: (key) => state.get(key),
     stateSet: (key, value) => state.set(key, value),
     stateDelete: (key) => state.delete(key),
+    stateApply: (changes) => state.apply(changes),
     stateList: (prefix) => state.list(prefix),
+    recordsAppend: (stream, entries) => records.append(stream, entries),
+    recordsQuery: (query) => records.query(query),
+    recordsRetain: (stream, limits) => records.retain(stream, limits),
+    recordsStats: (stream) => records.stats(stream),
+    targets: () => context.targets(),
     connected: (attempt) => context.onConnect?.(attempt),
     async needed(port) {
       await context.need(port)

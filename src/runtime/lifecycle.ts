@@ -1,5 +1,12 @@
 import type { Clock } from '../core/clock.ts'
-import type { ConnectAttempt, Logger, SecretResolver, WorkerState } from '../core/context.ts'
+import type {
+  ConnectAttempt,
+  Logger,
+  SecretResolver,
+  WorkerRecords,
+  WorkerState,
+  WorkerTarget,
+} from '../core/context.ts'
 import { type MhvError, mhvError, toMhvError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import type { PortName, Ports } from '../core/ports.ts'
@@ -9,6 +16,7 @@ import type { AnyWorker, WorkerConnection } from '../core/worker.ts'
 import type { Redactor } from '../governance/redaction.ts'
 import type { Store } from '../store/store.ts'
 import type { Environment } from './runtime.ts'
+import { recordsOf, stateOf } from './worker-journal.ts'
 
 /** A worker at work in this process: its id, and what its `connect` returned. */
 export interface WorkerInstance {
@@ -30,6 +38,7 @@ export interface WorkerInstances {
   /** Asks every running worker whether it is able to work; the names of those that are not, or do not say in time. */
   unwell(): Promise<readonly string[]>
   state(worker: string): WorkerState
+  records(worker: string): WorkerRecords
   need<P extends PortName>(port: P): Promise<Ports[P]>
   /** Closes what is running: whoever requires another before that one. */
   close(): Promise<void>
@@ -59,6 +68,7 @@ export function createWorkerInstances(parts: {
 
   const idOf = (worker: string) => ids.get(worker) ?? worker
   const state = (worker: string) => stateOf(parts, worker)
+  const records = (worker: string) => recordsOf(parts, worker)
 
   async function start(worker: AnyWorker): Promise<WorkerInstance> {
     await startRequired(worker)
@@ -71,6 +81,8 @@ export function createWorkerInstances(parts: {
       log: parts.log,
       secrets: parts.secrets,
       state: state(worker.name),
+      records: records(worker.name),
+      targets: async () => targetsOf(parts.environment, worker.name),
       onConnect: (attempt) => parts.onConnect?.(worker.name, attempt),
       need,
     })
@@ -173,6 +185,7 @@ export function createWorkerInstances(parts: {
       return (await Promise.all(asked)).flat()
     },
     state,
+    records,
     need,
     close() {
       closing ??= closeAll()
@@ -185,19 +198,10 @@ function stopping(): MhvError {
   return mhvError('MHV_SHUTTING_DOWN', 'Mahavishnu is stopping')
 }
 
-/** The worker's part of the journal. What has a secret in it is refused: masked, it would come back as something else. */
-function stateOf(
-  { store, redactor }: { readonly store: Store; readonly redactor: Redactor },
+/** The targets of the inventory with a block for a worker, each with its settings. */
+export function targetsOf(
+  environment: Pick<Environment, 'targetNames' | 'resolveTarget'>,
   worker: string,
-): WorkerState {
-  return {
-    get: (key) => store.stateGet(worker, key),
-    async set(key, value) {
-      if (redactor.finds([key, value]))
-        throw mhvError('MHV_INTERNAL', `worker ${worker} would store a secret in its state`)
-      await store.stateSet(worker, key, value)
-    },
-    delete: (key) => store.stateDelete(worker, key),
-    list: (prefix) => store.stateList(worker, prefix),
-  }
+): readonly WorkerTarget[] {
+  return environment.targetNames(worker).map((name) => environment.resolveTarget(name, worker))
 }

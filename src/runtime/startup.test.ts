@@ -5,7 +5,7 @@ import { mhvError } from '../core/errors.ts'
 import { createRegistry } from '../core/registry.ts'
 import type { AnyWorker } from '../core/worker.ts'
 import { createWorkerInstances } from './lifecycle.ts'
-import { createStartup } from './startup.ts'
+import { createStartup, standingWorkers } from './startup.ts'
 
 const stops: (() => void)[] = []
 afterEach(() => {
@@ -111,6 +111,45 @@ suite('workers that are started with the instance', () => {
     assert.equal(failures, -1)
     const lines = fixture.log.filter(({ message }) => message === 'a worker does not start')
     assert.equal(lines.length, 3)
+  })
+
+  test('are those of the setting and those that have work of their own; why one is not up is told', async () => {
+    const { fixture, instances } = workersOf({})
+    const [probe] = fixture.parts.registry.workers as [AnyWorker]
+    const asked: unknown[] = []
+    const standing = (wants: boolean) => (settings: unknown, targets: readonly { target: { name: string } }[]) => {
+      asked.push([typeof settings, targets.map(({ target }) => target.name)])
+      return wants
+    }
+    const registry = createRegistry([
+      { ...probe, name: 'busy', operations: [], standing: standing(true) },
+      { ...probe, name: 'idle', operations: [], standing: standing(false) },
+      { ...probe, name: 'plain', operations: [] },
+    ])
+    const names = fixture.parts.environment.targetNames('busy')
+    assert.deepEqual(standingWorkers(registry, fixture.parts.environment), ['busy'])
+    assert.ok(names.length > 0)
+    assert.deepEqual(asked, [
+      ['object', names],
+      ['object', names],
+    ])
+    assert.equal(instances.started('busy'), undefined)
+  })
+
+  test('say why they are not up until they are', async () => {
+    let broken = true
+    const connect = async () => {
+      if (broken) throw mhvError('MHV_SSH_CONNECT_REFUSED', 'nobody listens')
+    }
+    const { fixture, startup } = workersOf({ base: { connect } }, ['base'])
+    assert.equal(startup.failed('base'), null)
+    startup.begin()
+    await fixture.clock.advance(10)
+    const failed = startup.failed('base')
+    assert.deepEqual([failed?.error_code, failed?.message], ['MHV_SSH_CONNECT_REFUSED', 'nobody listens'])
+    broken = false
+    for (let step = 0; step < 2_000 && startup.missing().length > 0; step++) await fixture.clock.advance(50)
+    assert.equal(startup.failed('base'), null)
   })
 
   test('are not tried any more once the instance stops', async () => {

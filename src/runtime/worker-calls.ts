@@ -53,6 +53,10 @@ export const workerHealthSchema = z.object({
       name: z.string(),
       worker_id: z.string(),
       started: z.boolean().describe('false until its first use'),
+      failed_start: z
+        .object({ attempts: count('starts that were tried'), error_code: z.string(), message: z.string() })
+        .nullable()
+        .describe('why a worker that is started with the instance is not up; it is tried again'),
       running: z.number().int(),
       queued: z.number().int(),
       runs: z.number().int().describe('finished since start'),
@@ -85,7 +89,12 @@ export async function workerHealth(
   const runtime = runtimeOf(parts)
   const chosen = input.worker === undefined ? parts.registry.workers : [parts.registry.worker(input.worker)]
   const ping = input.ping === undefined ? null : await pingTarget(runtime, chosen, input.ping, principal, signal)
-  const workers = await Promise.all(chosen.map((worker) => healthOf(runtime, worker)))
+  const workers = await Promise.all(
+    chosen.map(async (worker) => ({
+      ...(await healthOf(runtime, worker)),
+      failed_start: parts.startup?.failed(worker.name) ?? null,
+    })),
+  )
   return { workers, admission: admissionHealth(runtime), ping }
 }
 

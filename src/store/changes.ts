@@ -6,12 +6,15 @@ import { createLetterChanges, type LetterChanges } from './dead-letter-changes.t
 import type { LetterRow } from './dead-letter-rows.ts'
 import { createOutboxChanges } from './outbox-changes.ts'
 import type { Answers, Change, ChangeOf, ChangeOp, ClaimRow } from './protocol.ts'
+import { createRecordChanges } from './record-changes.ts'
 import { EVENT_CELLS, HEAD_COLUMNS, type Row, RUN_COLUMNS } from './rows.ts'
 import { decideChange, decideClaim, type HeldKey, keptUntil, type RunState, runExists, unknownRun } from './rules.ts'
 import { first, prepareChanges, type Statements } from './statements.ts'
 
 /** Values per chunk in a change of output: stream, gap_bytes, bytes. */
 export const CHUNK_CELLS = 3
+/** Values per entry in a change of state: key, JSON. */
+export const STATE_CELLS = 2
 
 const STATUS_AT = RUN_COLUMNS.indexOf('status')
 const DEADLINE_AT = RUN_COLUMNS.indexOf('deadline')
@@ -140,6 +143,14 @@ function appendOutput(sql: Statements, [, run_id, chunks]: ChangeOf<'appendOutpu
   return null
 }
 
+function applyState(sql: Statements, [, worker, set, deleted]: ChangeOf<'stateApply'>): null {
+  for (const key of deleted) sql.deleteState.run(worker, key)
+  for (let at = 0; at < set.length; at += STATE_CELLS) {
+    sql.setState.run(worker, set[at] ?? null, set[at + 1] ?? null)
+  }
+  return null
+}
+
 function check(sql: Statements): null {
   sql.setState.run(...CHECK_KEY, 'true')
   if (first(sql.getState, ...CHECK_KEY)?.[0] !== 'true') throw new Error('a row that was just written is not there')
@@ -156,6 +167,7 @@ export function createChanges(db: DatabaseSync, fence: number): (change: Change)
   const letters = createLetterChanges(db)
   const outbox = createOutboxChanges(db)
   const batches = createBatchChanges(db)
+  const records = createRecordChanges(db)
   return (change) => {
     switch (change[0]) {
       case 'createRun':
@@ -177,6 +189,12 @@ export function createChanges(db: DatabaseSync, fence: number): (change: Change)
       case 'stateDelete':
         sql.deleteState.run(change[1], change[2])
         return null
+      case 'stateApply':
+        return applyState(sql, change)
+      case 'appendRecords':
+        return records.append(change)
+      case 'retainRecords':
+        return records.retain(change)
       case 'expireKeys':
         return Number(sql.expireKeys.run(change[1], change[2]).changes)
       case 'changeDeadLetter':

@@ -1,3 +1,4 @@
+import type { StateChanges } from '../core/context.ts'
 import type { NewRunEvent } from '../core/events.ts'
 import { CHUNK_CELLS } from './changes.ts'
 import type { DeadLetterChange, DeadLetterSelection } from './dead-letter.ts'
@@ -105,6 +106,13 @@ export function encodeStateSet(worker: string, key: string, value: unknown): Enc
 
 export function encodeStateDelete(worker: string, key: string): Encoded<'stateDelete'> {
   return { change: ['stateDelete', encodeText(worker), encodeText(key)], bytes: sizeOf([worker, key]) }
+}
+
+export function encodeStateApply(worker: string, changes: StateChanges): Encoded<'stateApply'> {
+  const { set = [], delete: deleted = [] } = changes
+  const cells = set.flatMap(([key, value]) => [encodeText(key), encodeJson(value)])
+  const keys = deleted.map(encodeText)
+  return { change: ['stateApply', encodeText(worker), cells, keys], bytes: sizeOf(cells, keys) }
 }
 
 export function encodeExpireKeys(now: number, limit: number): Encoded<'expireKeys'> {

@@ -1,9 +1,11 @@
 import { type Clock, systemClock } from '../core/clock.ts'
+import type { StateChanges } from '../core/context.ts'
 import type { NewRunEvent, RunEvent } from '../core/events.ts'
 import { isFinal } from '../core/run-status.ts'
 import type { DeadLetterStore, NewDeadLetter } from './dead-letter.ts'
 import { createMemoryBatches } from './memory-batches.ts'
 import { byBytes, createMemoryLetters, createMemoryOutbox, type MemoryLetters } from './memory-letters.ts'
+import { createMemoryRecords } from './memory-records.ts'
 import type { OutboxStore } from './outbox.ts'
 import {
   decodeAudit,
@@ -246,6 +248,13 @@ function setState(memory: Memory, worker: string, key: string, value: unknown): 
   memory.state.set(encodeText(worker), values.set(encodeText(key), json))
 }
 
+function applyState(memory: Memory, worker: string, { set = [], delete: deleted = [] }: StateChanges): void {
+  // What cannot be stored is refused before anything is changed.
+  for (const [key, value] of set) encodeJson([encodeText(key), value])
+  for (const key of deleted) memory.state.get(encodeText(worker))?.delete(encodeText(key))
+  for (const [key, value] of set) setState(memory, worker, key, value)
+}
+
 function listState(memory: Memory, worker: string, prefix: string) {
   const entries = [...(memory.state.get(encodeText(worker)) ?? [])]
   return entries
@@ -283,6 +292,7 @@ export function createMemoryStore(clock: Clock = systemClock): Store {
   return {
     ...letterCalls(memory, call),
     ...createMemoryBatches(call),
+    ...createMemoryRecords(call),
     fence: FENCE,
     createRun: (run) => call(() => createRun(memory, run)),
     changeRun: (change) => call(() => changeRun(memory, change)),
@@ -316,6 +326,7 @@ export function createMemoryStore(clock: Clock = systemClock): Store {
     stateGet: (worker, key) => call(() => decodeStored(memory.state.get(encodeText(worker))?.get(encodeText(key)))),
     stateSet: (worker, key, value) => call(() => setState(memory, worker, key, value)),
     stateDelete: (worker, key) => call(() => void memory.state.get(encodeText(worker))?.delete(encodeText(key))),
+    stateApply: (worker, changes) => call(() => applyState(memory, worker, changes)),
     stateList: (worker, prefix) => call(() => listState(memory, worker, prefix)),
     expireKeys: (now) => call(() => expireKeys(memory, encodeInteger(now))),
     check: () => call(() => {}),

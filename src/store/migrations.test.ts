@@ -47,7 +47,7 @@ test('a journal of format 1 is brought up to date with all that is in it', () =>
     makeFormat1(path)
     await assert.rejects(openSqliteStore({ path, readOnly: true }), {
       code: 'MHV_INSTANCE_INVALID',
-      message: /format 1; reading needs 3/,
+      message: new RegExp(`format 1; reading needs ${JOURNAL_FORMAT}`),
     })
     const store = await openSqliteStore({ path })
     const done = await store.getRun(sampleId(1))

@@ -1,4 +1,5 @@
 import type { WireError } from '../core/errors.ts'
+import type { RecordQuery } from '../core/records.ts'
 import type { RunStatus } from '../core/run-status.ts'
 import type { BatchQuery, BatchState } from './batch.ts'
 import type { DeadLetterQuery, DeadLetterState } from './dead-letter.ts'
@@ -33,6 +34,16 @@ export type Change =
   | readonly [op: 'appendAudit', entry: Row]
   | readonly [op: 'stateSet', worker: string, key: string, json: string]
   | readonly [op: 'stateDelete', worker: string, key: string]
+  | readonly [op: 'stateApply', worker: string, set: Row, deleted: readonly string[]]
+  | readonly [op: 'appendRecords', worker: string, stream: string, records: Row]
+  | readonly [
+      op: 'retainRecords',
+      worker: string,
+      stream: string,
+      before: number | null,
+      max_bytes: number | null,
+      limit: number,
+    ]
   | readonly [op: 'expireKeys', now: number, limit: number]
   | readonly [
       op: 'changeDeadLetter',
@@ -75,6 +86,10 @@ export interface Answers {
   appendAudit: null
   stateSet: null
   stateDelete: null
+  stateApply: null
+  appendRecords: null
+  /** How many records were removed. */
+  retainRecords: number
   /** How many keys were removed. */
   expireKeys: number
   /** See decodeDeadLetter. */
@@ -102,6 +117,8 @@ export type Query =
   | readonly [op: 'listAudit', after: number, limit: number]
   | readonly [op: 'stateGet', worker: string, key: string]
   | readonly [op: 'stateList', worker: string, prefix: string]
+  | readonly [op: 'listRecords', worker: string, query: RecordQuery]
+  | readonly [op: 'recordStats', worker: string, stream: string]
   | readonly [op: 'countRuns']
   | readonly [op: 'getDeadLetter', id: string]
   | readonly [op: 'listDeadLetters', query: DeadLetterQuery]

@@ -7,6 +7,7 @@ import { type DeadLetterQuery, PINNING_STATES } from './dead-letter.ts'
 import { LETTER_SELECT, stateList } from './dead-letter-changes.ts'
 import { OUTBOX_COLUMNS } from './dead-letter-rows.ts'
 import type { Query, QueryAnswer } from './protocol.ts'
+import { recordsQuery } from './record-rows.ts'
 import { type Row, RUN_COLUMNS, type SqlValue } from './rows.ts'
 import { pageSize } from './rules.ts'
 import { prepareRows } from './statements.ts'
@@ -141,6 +142,11 @@ function prepareQueries(db: DatabaseSync) {
     listAudit: prepareRows(db, 'SELECT * FROM audit WHERE seq > ? ORDER BY seq LIMIT ?'),
     stateGet: prepareRows(db, 'SELECT value FROM worker_state WHERE worker = ? AND key = ?'),
     stateList: prepareRows(db, 'SELECT key, value FROM worker_state WHERE worker = ? AND key >= ? ORDER BY key'),
+    recordStats: prepareRows(
+      db,
+      `SELECT t.count, t.bytes, (SELECT min(at) FROM records WHERE worker = t.worker AND stream = t.stream)
+        FROM record_totals AS t WHERE t.worker = ? AND t.stream = ?`,
+    ),
     countRuns: prepareRows(db, 'SELECT count(*) FROM runs'),
     getDeadLetter: prepareRows(db, `SELECT ${LETTER_SELECT} FROM dead_letters AS d WHERE d.id = ?`),
     dueDeadLetters: prepareRows(
@@ -224,6 +230,10 @@ export function createQueries(db: DatabaseSync): (query: Query) => QueryAnswer {
         return all(sql.stateGet, query[1], query[2])
       case 'stateList':
         return takeWhile(sql.stateList, [query[1], query[2]], (row) => String(row[0]).startsWith(query[2]))
+      case 'listRecords':
+        return page(recordsQuery(query[1], query[2]))
+      case 'recordStats':
+        return all(sql.recordStats, query[1], query[2])
       case 'countRuns':
         return all(sql.countRuns)
       case 'getDeadLetter':

@@ -14,12 +14,14 @@ import {
   encodeExpireKeys,
   encodeGetKeyedRun,
   encodeOutput,
+  encodeStateApply,
   encodeStateDelete,
   encodeStateSet,
 } from './encode.ts'
 import { bytesOnDisk, createFile, requireFile } from './journal-file.ts'
 import type { Query, QueryAnswer } from './protocol.ts'
 import { type Reader, startReader } from './reader.ts'
+import { createRecordCalls } from './record-calls.ts'
 import { decodeAudit, decodeChunk, decodeEvent, decodeJson, decodeRun, encodeText, type Row } from './rows.ts'
 import { checkChange, checkNewRun, KEYS_AT_ONCE, rowLimit, storeClosed } from './rules.ts'
 import type { Pragmas } from './schema.ts'
@@ -195,6 +197,10 @@ function writing(connections: Connections) {
       assertOpen()
       await writer.send(() => encodeStateDelete(worker, key))
     },
+    async stateApply(worker, changes) {
+      assertOpen()
+      await writer.send(() => encodeStateApply(worker, changes))
+    },
     expireKeys: (now) => expireKeys(connections, now),
   } satisfies Partial<Store>
 }
@@ -280,6 +286,7 @@ export async function openSqliteStore(options: SqliteOptions, internals: SqliteI
     ...reading(connections),
     ...createLetterCalls(connections),
     ...createBatchCalls(connections),
+    ...createRecordCalls(connections),
     ...maintaining(connections, readOnly),
   }
 }

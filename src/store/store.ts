@@ -1,4 +1,4 @@
-import type { Principal } from '../core/context.ts'
+import type { Principal, StateChanges } from '../core/context.ts'
 import type { ErrorCode } from '../core/error-table.ts'
 import type { NewRunEvent, RunEvent } from '../core/events.ts'
 import type { Effect, Priority } from '../core/operation.ts'
@@ -6,6 +6,7 @@ import type { EffectCertainty, FinalStatus, RunStatus } from '../core/run-status
 import type { BatchStore } from './batch.ts'
 import type { DeadLetterStore, NewDeadLetter } from './dead-letter.ts'
 import type { OutboxStore } from './outbox.ts'
+import type { RecordStore } from './records.ts'
 
 /**
  * The journal's port. Everything in it is asynchronous, redacted by the caller, and JSON or bytes. A promise of a
@@ -16,7 +17,7 @@ import type { OutboxStore } from './outbox.ts'
  */
 
 /** Number of the journal's format: raised by every migration. An older program refuses a newer one by name. */
-export const JOURNAL_FORMAT = 3
+export const JOURNAL_FORMAT = 4
 
 /** Facts of a run that never change. Times are milliseconds since the epoch. */
 export interface RunFacts {
@@ -187,7 +188,7 @@ export interface StoreFacts {
   readonly pragmas: Readonly<Record<string, string | number>>
 }
 
-export interface Store extends BatchStore, DeadLetterStore, OutboxStore {
+export interface Store extends BatchStore, DeadLetterStore, OutboxStore, RecordStore {
   /**
    * The number of this opening: every opening for writing takes the one after the last. A journal that has been opened
    * for writing again refuses all that this one still sends, with MHV_INSTANCE_FENCED. 0 where it is only read.
@@ -221,6 +222,8 @@ export interface Store extends BatchStore, DeadLetterStore, OutboxStore {
   stateGet(worker: string, key: string): Promise<unknown>
   stateSet(worker: string, key: string, value: unknown): Promise<void>
   stateDelete(worker: string, key: string): Promise<void>
+  /** Deletes, then sets, in one transaction. */
+  stateApply(worker: string, changes: StateChanges): Promise<void>
   stateList(worker: string, prefix: string): Promise<readonly { readonly key: string; readonly value: unknown }[]>
 
   /** Removes idempotency keys past their time, unless their run has an open dead letter; the number removed. */

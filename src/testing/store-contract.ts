@@ -6,6 +6,7 @@ import { describeKeys } from './store-contract-keys.ts'
 import { describeLetters } from './store-contract-letters.ts'
 import { describeAdoption, describeOutbox } from './store-contract-outbox.ts'
 import { describeReading } from './store-contract-reading.ts'
+import { describeRecords, describeStateChanges } from './store-contract-records.ts'
 import { describeChanges, describeNewRuns } from './store-contract-runs.ts'
 import { type OpenedStore, SAMPLE_START, type WithStore } from './store-samples.ts'
 
@@ -34,6 +35,8 @@ export function storeContract(name: string, open: (clock: FakeClock) => Promise<
     describeReading(withStore)
     describeLetters(withStore)
     describe('a batch', () => describeBatches(withStore))
+    describe('changes of state', () => describeStateChanges(withStore))
+    describe('records of workers', () => describeRecords(withStore))
     describe('the outbox', () => describeOutbox(withStore))
     describe('taking over', () => describeAdoption(withStore))
   })

@@ -135,6 +135,13 @@ suite('a worker in its own process', () => {
     const { data, status, error } = await outside.call('trouble.context', { file })
     assert.equal(status, 'completed', error ?? '')
     assert.deepEqual((data as { value: unknown }).value, {
+      applied: [{ key: 'd', value: 14 }],
+      recorded: [
+        ['k/2', { secret: '[redacted]' }, '[redacted]'],
+        ['k/1', { n: 1 }, '\u0000\u00ff'],
+      ],
+      kept: 2,
+      gone_records: 2,
       listed: [{ key: 'a', value: { n: 1 } }],
       gone: true,
       text: 'it is [redacted]',

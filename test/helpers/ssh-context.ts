@@ -15,6 +15,23 @@ import type { Sshd } from './sshd.ts'
 
 /** Contexts as the runtime makes them, without the runtime. */
 
+/** Where nothing is kept. */
+const NO_JOURNAL: Pick<WorkerContext, 'state' | 'records'> = {
+  state: {
+    get: async () => undefined,
+    set: async () => undefined,
+    delete: async () => undefined,
+    apply: async () => undefined,
+    list: async () => [],
+  },
+  records: {
+    append: async () => undefined,
+    query: async () => [],
+    retain: async () => 0,
+    stats: async () => ({ count: 0, bytes: 0, oldest_at: null }),
+  },
+}
+
 export interface LogLine {
   readonly level: string
   readonly message: string
@@ -105,12 +122,8 @@ export async function startWorker(
     clock: systemClock,
     log,
     secrets,
-    state: {
-      get: async () => undefined,
-      set: async () => undefined,
-      delete: async () => undefined,
-      list: async () => [],
-    },
+    ...NO_JOURNAL,
+    targets: async () => [],
     need: async (port) => {
       throw mhvError('MHV_PORT_MISSING', port)
     },
@@ -172,12 +185,7 @@ export function operationContext(
     clock: systemClock,
     log: worker.log,
     secrets: worker.secrets,
-    state: {
-      get: async () => undefined,
-      set: async () => undefined,
-      delete: async () => undefined,
-      list: async () => [],
-    },
+    ...NO_JOURNAL,
     output: options.sink ?? memorySink(),
     bandwidth: UNLIMITED,
     progress: async () => undefined,

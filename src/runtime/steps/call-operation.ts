@@ -123,6 +123,7 @@ function contextOf(
     log: parts.log,
     secrets: parts.secrets,
     state: parts.instances.state(call.operation.worker.name),
+    records: parts.instances.records(call.operation.worker.name),
     output: run.output.attempt(),
     bandwidth: parts.bandwidth.of(call.operation.worker.name, call.target?.name ?? null),
     progress: async (progress) => run.progress(parts.redactor.deep(progress)),

@@ -5,7 +5,9 @@ import type {
   OperationContext,
   OutputSink,
   OutputStream,
+  StateChanges,
   WorkerContext,
+  WorkerRecords,
 } from '../../core/context.ts'
 import { mhvError } from '../../core/errors.ts'
 import type { OperationSpec } from '../../core/operation.ts'
@@ -39,7 +41,8 @@ export function createChildWorker(parent: Parent): ChildMethods {
       worker = await findWorker(start)
       const { worker_id, settings, folder } = start
       const onConnect: WorkerContext['onConnect'] = (attempt) => parent.tell('connected', attempt)
-      connection = (await worker.connect({ ...common, worker_id, settings, folder, onConnect })) as WorkerConnection
+      const targets = () => parent.call('targets')
+      connection = await worker.connect({ ...common, worker_id, settings, folder, targets, onConnect })
     },
     async act(request, signal) {
       const { worker, connection } = connected()
@@ -61,6 +64,7 @@ export function createChildWorker(parent: Parent): ChildMethods {
       return (await worker.ping?.(connection, target, signal)) ?? { healthy: false, message: 'no answer' }
     },
     look: async () => ({ ...connection?.stats() }),
+    metrics: async () => (await connection?.metrics?.()) ?? [],
     async port(port, method, args) {
       const { worker, connection } = connected()
       const provided = worker.provides?.[port]?.(connection as never)
@@ -101,12 +105,29 @@ function commonContext(parent: Parent) {
       get: (key: string) => parent.call('stateGet', key),
       set: (key: string, value: unknown) => parent.call('stateSet', key, value),
       delete: (key: string) => parent.call('stateDelete', key),
+      apply: (changes: StateChanges) => parent.call('stateApply', changes),
       list: (prefix: string) => parent.call('stateList', prefix),
     },
+    records: recordsOf(parent),
     async need<P extends PortName>(port: P): Promise<Ports[P]> {
       await parent.call('needed', port)
       return remotePort<P>((method, args) => parent.call('need', port, method, args))
     },
+  }
+}
+
+/** Bytes are copied: a view would take the whole buffer that it looks at over the channel. */
+function recordsOf(parent: Parent): WorkerRecords {
+  return {
+    append: (stream, records) =>
+      parent.call(
+        'recordsAppend',
+        stream,
+        records.map((record) => ({ ...record, payload: new Uint8Array(record.payload) })),
+      ),
+    query: (query) => parent.call('recordsQuery', query),
+    retain: (stream, limits) => parent.call('recordsRetain', stream, limits),
+    stats: (stream) => parent.call('recordsStats', stream),
   }
 }
 

@@ -5,9 +5,13 @@ import type {
   OutputStream,
   Progress,
   SecretReference,
+  StateChanges,
+  WorkerTarget,
 } from '../../core/context.ts'
+import type { MetricSample } from '../../core/metric.ts'
 import type { OperationFailure } from '../../core/operation.ts'
 import type { PortName } from '../../core/ports.ts'
+import type { NewRecord, RecordLimits, RecordQuery, RecordStats, StoredRecord } from '../../core/records.ts'
 import type { PingResult, PingTarget } from '../../core/worker.ts'
 
 /** What the main process and the process of a worker ask of each other. Everything is asynchronous and cloneable. */
@@ -52,6 +56,7 @@ export interface ChildMethods {
   ping(target: PingTarget, signal: AbortSignal): Promise<PingResult>
   /** That it answers is the heartbeat; what the worker tells about itself comes with it. */
   look(): Promise<WorkerStats>
+  metrics(): Promise<readonly MetricSample[]>
   /** Calls a method of a port that the worker provides. */
   port(port: PortName, method: string, args: readonly unknown[]): Promise<unknown>
   close(): Promise<void>
@@ -74,7 +79,13 @@ export interface ParentMethods {
   stateGet(key: string): Promise<unknown>
   stateSet(key: string, value: unknown): Promise<void>
   stateDelete(key: string): Promise<void>
+  stateApply(changes: StateChanges): Promise<void>
   stateList(prefix: string): Promise<readonly { readonly key: string; readonly value: unknown }[]>
+  recordsAppend(stream: string, records: readonly NewRecord[]): Promise<void>
+  recordsQuery(query: RecordQuery): Promise<readonly StoredRecord[]>
+  recordsRetain(stream: string, limits: RecordLimits): Promise<number>
+  recordsStats(stream: string): Promise<RecordStats>
+  targets(): Promise<readonly WorkerTarget[]>
   connected(attempt: ConnectAttempt): void
   /** Rejects with MHV_PORT_MISSING where no worker provides the port. */
   needed(port: PortName): Promise<void>

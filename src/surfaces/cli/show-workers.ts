@@ -30,6 +30,7 @@ export function workersText(answer: Record<string, unknown>, width: number | nul
 interface WorkerHealth {
   readonly name: string
   readonly started: boolean
+  readonly failed_start: { readonly attempts: number; readonly error_code: string; readonly message: string } | null
   readonly running: number
   readonly queued: number
   readonly runs: number
@@ -72,9 +73,12 @@ export function healthText(answer: Record<string, unknown>, width: number | null
 }
 
 function workerLines(worker: WorkerHealth): readonly string[] {
-  const { name, started, running, queued, runs, refused, breakers, connection } = worker
+  const { name, started, failed_start: failed, running, queued, runs, refused, breakers, connection } = worker
   return [
     `${name}: ${running} running, ${queued} queued, ${runs} finished, ${refused} refused${started ? '' : ', not started yet'}`,
+    ...(failed === null
+      ? []
+      : [`  does not start (${failed.attempts} tries): ${failed.error_code}: ${plainLine(failed.message)}`]),
     ...breakers.map(
       ({ target, state, forced }) =>
         `  breaker of ${target}: ${state}${forced === null ? '' : ', held by an operator'}`,

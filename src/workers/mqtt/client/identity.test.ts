@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { identityProblem, topicFor } from './identity.ts'
+import { allowPublish, allowSubscribe } from './topic-rules.ts'
+
+suite('identity of devices', () => {
+  const check = (payload: unknown, more: object = {}, user_properties?: Record<string, string>) =>
+    identityProblem({ user_properties }, { device_id: 'd1', payload, ...more })
+
+  test('a claim in the payload has to be that of the topic', () => {
+    assert.equal(check({ device_id: 'd1', value: 1 }), undefined)
+    assert.equal(check({ value: 1 }), undefined)
+    assert.equal(check('text'), undefined)
+    assert.equal(check({ device_id: 'd2' }), 'payload')
+    assert.equal(check({ deviceId: ['d1'] }), 'payload')
+    assert.equal(check({ device_id: 'd1', gateway_id: 'd2' }), 'payload')
+    assert.equal(check({ __proto__: { device_id: 'd2' } }), undefined)
+    assert.equal(identityProblem({}, { device_id: null, payload: { device_id: 'd2' } }), undefined)
+  })
+
+  test('where the broker passes on who sent it, nobody else may, and nobody without a name', () => {
+    const by = { broker_property: 'client-id' }
+    assert.equal(check({}, by, { 'client-id': 'd1' }), undefined)
+    assert.equal(check({ device_id: 'd1' }, by, { 'client-id': 'd2' }), 'client')
+    assert.equal(check({}, by, {}), 'client')
+    assert.equal(check({}, by), 'client')
+  })
+
+  test('the id of a device is one level of a topic', () => {
+    assert.equal(topicFor('mahavishnu/commands/{device_id}', 'pump-$&'), 'mahavishnu/commands/pump-$&')
+    for (const id of ['a/b', '+', '#', '', 'a\0b', '$SYS'])
+      assert.throws(() => topicFor('mahavishnu/commands/{device_id}', id), { code: 'MHV_MQTT_TOPIC_INVALID' })
+    assert.throws(() => topicFor('mahavishnu/commands', 'a'), { code: 'MHV_MQTT_TOPIC_INVALID' })
+  })
+})
+
+suite('topic rules', () => {
+  const rule = (decision: 'allow' | 'deny', topics: string[], more: object = {}) => ({
+    principals: ['*'],
+    actions: ['publish', 'subscribe'] as ('publish' | 'subscribe')[],
+    topics,
+    decision,
+    ...more,
+  })
+  const may = (act: () => void) => {
+    try {
+      act()
+      return true
+    } catch (error) {
+      assert.equal((error as { code: string }).code, 'MHV_MQTT_TOPIC_DENIED')
+      return false
+    }
+  }
+  const me = { id: 'agent:me' }
+
+  test('the first that fits decides; without any, the policy alone does; where there are some, none means no', () => {
+    assert.ok(may(() => allowPublish([], me, 'a')))
+    const rules = [rule('deny', ['a/secret']), rule('allow', ['a/#'])]
+    assert.ok(may(() => allowPublish(rules, me, 'a/b')))
+    assert.ok(!may(() => allowPublish(rules, me, 'a/secret')))
+    assert.ok(!may(() => allowPublish(rules, me, 'b')))
+    assert.ok(may(() => allowPublish([...rules].reverse(), me, 'a/secret')))
+  })
+
+  test('a filter needs one rule that allows all of it, and none before that denies some of it', () => {
+    const rules = [rule('deny', ['a/secret/#']), rule('allow', ['a/#'])]
+    assert.ok(may(() => allowSubscribe(rules, me, 'a/b/+')))
+    for (const filter of ['a/#', 'a/+', 'a/secret', '#', '+/b', '$share/g/a/#'])
+      assert.ok(!may(() => allowSubscribe(rules, me, filter)), filter)
+    assert.ok(may(() => allowSubscribe(rules, me, '$share/g/a/b')))
+  })
+
+  test('who asks and what for are part of it', () => {
+    const rules = [rule('allow', ['#'], { principals: ['user:*'], actions: ['publish'] })]
+    assert.ok(may(() => allowPublish(rules, { id: 'user:a' }, 'x')))
+    assert.ok(!may(() => allowSubscribe(rules, { id: 'user:a' }, 'x')))
+    assert.ok(!may(() => allowPublish(rules, me, 'x')))
+  })
+})

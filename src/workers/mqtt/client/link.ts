@@ -1,0 +1,307 @@
+import type { Clock } from '../../../core/clock.ts'
+import { type MhvError, mhvError } from '../../../core/errors.ts'
+import type { MqttSettings } from '../settings.ts'
+import { connectError, refusedConnect } from './connect-errors.ts'
+import type { Credentials } from './credentials.ts'
+import type { Endpoint } from './endpoint.ts'
+import { createInflight } from './inflight.ts'
+import {
+  connectMqtt,
+  type IClientOptions,
+  type IConnackPacket,
+  type IPublishPacket,
+  type MqttClient,
+} from './mqtt-library.ts'
+import type { OutgoingMessage, PublishAck, Qos } from './mqtt-session.ts'
+import { createSentStore, type ReceivedStore } from './packet-stores.ts'
+import { NOT_AUTHORIZED, reasonText } from './reason-codes.ts'
+
+/** Bytes of a packet beside its payload: topic and properties. */
+const PACKET_OVERHEAD = 262_144
+
+export interface LinkOptions {
+  readonly endpoint: Endpoint
+  readonly credentials: Credentials
+  readonly client_id: string
+  readonly protocol: '5' | '3.1.1'
+  /** Whether the broker shall forget an earlier session. */
+  readonly clean: boolean
+  /** Seconds for which the broker keeps the session after the link (MQTT 5). */
+  readonly session_expiry: number
+  readonly will?: { readonly topic: string; readonly payload: Uint8Array; readonly retain: boolean }
+  readonly settings: MqttSettings
+  readonly received: ReceivedStore
+  readonly clock: Clock
+  /** Before anything that the broker sends because of the session. */
+  onSession(present: boolean): void
+  /** Returns a promise where the acknowledgement has to wait for it. */
+  onPublish(packet: IPublishPacket): Promise<void> | undefined
+}
+
+/** What a broker said of itself when it took us (MQTT 5); everything is allowed where it said nothing. */
+export interface BrokerLimits {
+  readonly retain: boolean
+  readonly max_qos: Qos
+  readonly subscription_ids: boolean
+  /** Bytes of a packet. */
+  readonly max_packet: number
+  readonly keepalive: number | undefined
+}
+
+export interface SubscribeRequest {
+  readonly filter: string
+  readonly qos: Qos
+  readonly retained: boolean
+  /** Subscription identifier, where the broker takes them. */
+  readonly id: number | undefined
+}
+
+/** One network connection to one broker, from its CONNACK to its end. It is never made again: the next is another. */
+export interface Link {
+  readonly endpoint: Endpoint
+  readonly session_present: boolean
+  readonly limits: BrokerLimits
+  /** See `MqttSession.publishNow`, without its checks and its rate. */
+  publish(message: OutgoingMessage, signal: AbortSignal): Promise<PublishAck>
+  /** Throws MHV_MQTT_NOT_AUTHORIZED, _SUBSCRIBE_REJECTED or _NOT_CONNECTED. */
+  subscribe(request: SubscribeRequest): Promise<Qos>
+  unsubscribe(filter: string): Promise<void>
+  /** Says goodbye to the broker. With `forget`, the broker drops the session at once. */
+  end(forget: boolean): Promise<void>
+  /** Breaks it off, for a reason of ours. */
+  destroy(reason: MhvError): void
+  /** Fulfilled when it is over, with the reason. */
+  readonly over: Promise<MhvError>
+}
+
+/** Throws MHV_MQTT_CONNECT_*, _TLS_*, _AUTH_FAILED, or the signal's reason. */
+export function openLink(options: LinkOptions, signal: AbortSignal): Promise<Link> {
+  const { endpoint, settings, clock } = options
+  const { promise, resolve, reject } = Promise.withResolvers<Link>()
+  const over = Promise.withResolvers<MhvError>()
+  let connack: IConnackPacket | undefined
+  let failure: unknown
+  let state: 'opening' | 'open' | 'over' = 'opening'
+  if (signal.aborted) return Promise.reject(signal.reason)
+  const client = connectMqtt(clientOptions(options))
+
+  function finish(reason: MhvError): void {
+    if (state === 'over') return
+    const was = state
+    state = 'over'
+    stopTimer()
+    signal.removeEventListener('abort', onAbort)
+    client.end(true)
+    if (was === 'opening') reject(reason)
+    over.resolve(reason)
+  }
+  const onAbort = () => finish(signal.reason)
+  const stopTimer = clock.after(settings.connect_timeout * 1000, () => {
+    const why = `${endpoint.name} did not answer within ${settings.connect_timeout} s`
+    finish(mhvError('MHV_MQTT_CONNECT_TIMEOUT', why, { details: { endpoint: endpoint.name } }))
+  })
+  signal.addEventListener('abort', onAbort, { once: true })
+
+  client.on('packetreceive', (packet) => {
+    if (packet.cmd !== 'connack' || connack !== undefined) return
+    connack = packet
+    const code = packet.reasonCode ?? packet.returnCode ?? 0
+    if (code === 0) options.onSession(packet.sessionPresent)
+    else finish(refusedConnect(code, packet.properties?.reasonString, endpoint))
+  })
+  client.on('error', (error) => {
+    failure ??= error
+    // Also what cannot be parsed: the connection is of no use then.
+    finish(state === 'open' ? lost(endpoint, error) : connectError(error, endpoint))
+  })
+  client.on('disconnect', ({ reasonCode = 0, properties }) => {
+    const said = properties?.reasonString === undefined ? '' : `; it says: ${properties.reasonString.slice(0, 300)}`
+    failure ??= new Error(`the broker ended it, ${reasonText(reasonCode)}${said}`)
+  })
+  client.on('close', () => {
+    if (state === 'open') finish(lost(endpoint, failure ?? new Error('the connection was closed')))
+    else finish(connectError(failure ?? new Error('closed the connection before it answered'), endpoint))
+  })
+  client.on('connect', () => {
+    if (state !== 'opening' || connack === undefined) return
+    state = 'open'
+    stopTimer()
+    signal.removeEventListener('abort', onAbort)
+    resolve(createLink(client, options, connack, { finish, isOpen: () => state === 'open', over: over.promise }))
+  })
+  receive(client, options, () => state !== 'over')
+  client.connect()
+  // It was told to the broker. mosquitto 2.0 counts QoS 2 a little differently, and mqtt.js would end the connection.
+  ;(client as unknown as Internals)._receiveMaximum = 65_535
+  // mqtt.js keeps errors without a code to itself, such as an answer that is no WebSocket.
+  client.stream.on('error', (error: unknown) => {
+    failure ??= error
+  })
+  const { setNoDelay } = client.stream as { setNoDelay?: (on: boolean) => void }
+  setNoDelay?.call(client.stream, true)
+  return promise
+}
+
+function clientOptions(options: LinkOptions): IClientOptions {
+  const { endpoint, credentials, settings, protocol, will } = options
+  const { throttling } = settings
+  const { ca, cert, key, passphrase } = credentials
+  const servername = endpoint.server_name
+  const five = protocol === '5'
+  return {
+    manualConnect: true,
+    protocol: endpoint.protocol,
+    host: endpoint.host,
+    // Its builders of streams differ in which one they read.
+    hostname: endpoint.protocol.startsWith('ws') && endpoint.host.includes(':') ? `[${endpoint.host}]` : endpoint.host,
+    port: endpoint.port,
+    path: endpoint.protocol.startsWith('ws') ? endpoint.path : undefined,
+    ...(servername === undefined ? {} : { servername }),
+    wsOptions: { perMessageDeflate: false, ...(servername === undefined ? {} : { servername }) },
+    username: credentials.username,
+    password: credentials.password,
+    // With a certificate mqtt.js would speak TLS, whatever the URL says.
+    ...(endpoint.tls ? { ca, cert, key, passphrase } : {}),
+    rejectUnauthorized: true,
+    clientId: options.client_id,
+    protocolVersion: five ? 5 : 4,
+    clean: options.clean,
+    keepalive: settings.keepalive,
+    // Ours covers name resolution, TCP and TLS as well.
+    connectTimeout: settings.connect_timeout * 1000 + 5_000,
+    reconnectPeriod: 0,
+    resubscribe: false,
+    queueQoSZero: false,
+    timerVariant: 'native',
+    outgoingStore: createSentStore(),
+    incomingStore: options.received,
+    ...(will === undefined
+      ? {}
+      : { will: { topic: will.topic, payload: Buffer.from(will.payload), qos: 1, retain: will.retain } }),
+    ...(five
+      ? {
+          properties: {
+            sessionExpiryInterval: options.session_expiry,
+            receiveMaximum: receiveMaximum(throttling),
+            maximumPacketSize: throttling.max_message_size + PACKET_OVERHEAD,
+          },
+        }
+      : {}),
+  } as IClientOptions
+}
+
+/** As many as fit in the buffer, however large: what is not acknowledged cannot be dropped. */
+function receiveMaximum({ receive_maximum, buffer_bytes, max_message_size }: MqttSettings['throttling']): number {
+  return Math.max(1, Math.min(receive_maximum, Math.floor(buffer_bytes / max_message_size)))
+}
+
+/** What of mqtt.js is not public, and used here: tests of acknowledgements fail where a new version changes it. */
+interface Internals {
+  _receiveMaximum: number
+  handleMessage(packet: IPublishPacket, done: (error?: Error) => void): void
+  _sendPacket(packet: { cmd: string; messageId?: number; reasonCode?: number }): void
+  _releaseIncomingQoS2Publish(messageId?: number): void
+}
+
+const NOT_YET = new Error('acknowledged later')
+
+/**
+ * Messages go to the session. An acknowledgement that has to wait must not hold up what comes after it, pings and
+ * acknowledgements of our own messages included: mqtt.js is told that there is none, and it is sent from here.
+ */
+function receive(client: MqttClient, { received, onPublish }: LinkOptions, isOpen: () => boolean): void {
+  const inner = client as unknown as Internals
+  inner.handleMessage = (packet, done) => {
+    const handled = onPublish(packet)
+    if (handled === undefined) return done()
+    if (packet.qos === 0) return done()
+    done(NOT_YET)
+    void handled.then(() => {
+      const { messageId } = packet
+      if (packet.qos === 2) received.del(packet, () => undefined)
+      if (!isOpen()) return
+      if (packet.qos === 2) inner._releaseIncomingQoS2Publish(messageId)
+      inner._sendPacket({ cmd: packet.qos === 2 ? 'pubcomp' : 'puback', messageId, reasonCode: 0 })
+    })
+  }
+}
+
+function lost(endpoint: Endpoint, thrown: unknown): MhvError {
+  const why = thrown instanceof Error ? thrown.message : String(thrown)
+  return mhvError('MHV_MQTT_CONNECTION_LOST', `${endpoint.name}: the connection was lost: ${why}`, {
+    details: { endpoint: endpoint.name },
+    cause: thrown,
+  })
+}
+
+interface LinkParts {
+  finish(reason: MhvError): void
+  isOpen(): boolean
+  readonly over: Promise<MhvError>
+}
+
+function createLink(client: MqttClient, options: LinkOptions, connack: IConnackPacket, parts: LinkParts): Link {
+  const { endpoint, settings } = options
+  const said = connack.properties ?? {}
+  const limits: BrokerLimits = {
+    retain: said.retainAvailable !== false,
+    max_qos: (said.maximumQoS ?? 2) as Qos,
+    subscription_ids: options.protocol === '5' && said.subscriptionIdentifiersAvailable !== false,
+    max_packet: said.maximumPacketSize ?? Number.POSITIVE_INFINITY,
+    keepalive: said.serverKeepAlive,
+  }
+  const window = Math.min(settings.throttling.max_inflight, said.receiveMaximum ?? 65_535)
+  const inflight = createInflight({ client, endpoint, limits, window, clock: options.clock, ...parts })
+
+  return {
+    endpoint,
+    session_present: connack.sessionPresent,
+    limits,
+    publish: inflight.publish,
+    async subscribe({ filter, qos, retained, id }) {
+      const request = { qos, nl: false, rap: false, rh: retained ? 0 : 2 }
+      const properties = id === undefined || !limits.subscription_ids ? {} : { properties: { subscriptionIdentifier: id } }
+      const answer = new Promise<Qos>((resolve, reject) => {
+        client.subscribe(filter, { ...request, ...properties }, (error, granted, packet) => {
+          const code = Number(packet?.granted?.[0] ?? granted?.[0]?.qos ?? 128)
+          if (code < 128 && !error) resolve(code as Qos)
+          else reject(subscribeError(filter, code, error, endpoint))
+        })
+      })
+      return Promise.race([answer, overAs(parts.over, endpoint)])
+    },
+    async unsubscribe(filter) {
+      if (!parts.isOpen()) return
+      const answer = new Promise<void>((resolve) => client.unsubscribe(filter, () => resolve()))
+      await Promise.race([answer, parts.over])
+    },
+    async end(forget) {
+      if (!parts.isOpen()) return
+      const goodbye = new Promise<void>((resolve) => {
+        // With MQTT 5 the expiry of the session may be changed to 0 as the last thing.
+        const last = options.protocol === '5' && forget ? { properties: { sessionExpiryInterval: 0 } } : {}
+        client.end(false, { reasonCode: 0, ...last }, () => resolve())
+      })
+      await Promise.race([goodbye, options.clock.sleep(1_000)])
+      parts.finish(mhvError('MHV_MQTT_NOT_CONNECTED', `${endpoint.name}: the connection was ended`))
+    },
+    destroy: parts.finish,
+    over: parts.over,
+  }
+}
+
+async function overAs(over: Promise<MhvError>, endpoint: Endpoint): Promise<never> {
+  const reason = await over
+  throw mhvError('MHV_MQTT_NOT_CONNECTED', `${endpoint.name}: the connection was lost: ${reason.message}`, {
+    retryAfter: 1,
+    cause: reason,
+  })
+}
+
+function subscribeError(filter: string, code: number, error: Error | null, endpoint: Endpoint): MhvError {
+  const details = { endpoint: endpoint.name, filter, reason_code: code }
+  const why = `${endpoint.name} refused the subscription to ${JSON.stringify(filter)}`
+  if (code === NOT_AUTHORIZED) return mhvError('MHV_MQTT_NOT_AUTHORIZED', `${why}, ${reasonText(code)}`, { details })
+  const text = error !== null && code === 128 ? `: ${error.message}` : `, ${reasonText(code)}`
+  return mhvError('MHV_MQTT_SUBSCRIBE_REJECTED', `${why}${text}`, { details })
+}

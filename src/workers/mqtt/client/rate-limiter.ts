@@ -1,0 +1,71 @@
+import type { Clock } from '../../../core/clock.ts'
+import { createAbortGroup } from './abort-group.ts'
+
+/** Milliseconds that a timer may come before the moment it was set for. */
+const EARLY_MS = 1e-3
+
+export interface RateLimiter {
+  /** Undefined where it may go at once; otherwise a promise of its turn, first come, first served. */
+  take(signal: AbortSignal): Promise<void> | undefined
+}
+
+/**
+ * `burst` at once, `perSecond` on average, in the order of the calls; 0 per second is no limit. Kept as the time at which
+ * all of the burst would be there again: the generic cell rate algorithm (ITU-T I.371, annex A).
+ */
+export function createRateLimiter(perSecond: number, burst: number, clock: Clock): RateLimiter {
+  if (perSecond === 0) return { take: () => undefined }
+  const interval = 1000 / perSecond
+  // A set keeps the order, and lets whoever gives up go at once.
+  const queue = new Set<() => void>()
+  const aborts = createAbortGroup()
+  let fullAt = Number.NEGATIVE_INFINITY
+  let timer: (() => void) | undefined
+
+  function msUntilNext(now: number): number {
+    return Math.max(0, fullAt - (burst - 1) * interval - now - EARLY_MS)
+  }
+  function spend(now: number): void {
+    fullAt = Math.max(fullAt, now) + interval
+  }
+  function serve(): void {
+    timer?.()
+    timer = undefined
+    for (const grant of queue) {
+      const now = clock.monotonic()
+      const ms = msUntilNext(now)
+      if (ms > 0) {
+        timer = clock.after(Math.max(1, Math.ceil(ms)), serve)
+        return
+      }
+      spend(now)
+      queue.delete(grant)
+      grant()
+    }
+  }
+
+  return {
+    take(signal) {
+      const now = clock.monotonic()
+      if (queue.size === 0 && msUntilNext(now) === 0) {
+        spend(now)
+        return undefined
+      }
+      return new Promise((resolve, reject) => {
+        const grant = () => {
+          release()
+          resolve()
+        }
+        const onAbort = () => {
+          queue.delete(grant)
+          reject(signal.reason)
+          serve()
+        }
+        if (signal.aborted) return reject(signal.reason)
+        const release = aborts.add(signal, onAbort)
+        queue.add(grant)
+        if (queue.size === 1) serve()
+      })
+    },
+  }
+}

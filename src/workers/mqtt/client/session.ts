@@ -1,0 +1,324 @@
+import type { WorkerContext } from '../../../core/context.ts'
+import { type MhvError, mhvError, toMhvError } from '../../../core/errors.ts'
+import type { MqttSettings, MqttTarget } from '../settings.ts'
+import { createBrokerChoice } from './broker-choice.ts'
+import { isRefusal } from './connect-errors.ts'
+import { createDuplicates } from './duplicates.ts'
+import { holdLink } from './hold-link.ts'
+import { toIncoming } from './incoming.ts'
+import type { Link } from './link.ts'
+import { createLinkMaker, presencePayload } from './link-maker.ts'
+import type { IPublishPacket } from './mqtt-library.ts'
+import type { MqttSession, OutgoingMessage, SessionState, SubscribeOptions } from './mqtt-session.ts'
+import { createSubscriptionProbe } from './probe.ts'
+import { createRateLimiter } from './rate-limiter.ts'
+import { createSubscriptionTable } from './subscription-table.ts'
+import { checkFilter, checkTopic } from './topics.ts'
+
+/** Where every broker refuses, another try is made after this long, or when somebody calls. */
+const REFUSED_RETRY_MS = 60_000
+/** A link that is lost sooner counts as a failed try. */
+const STABLE_MS = 5_000
+/** Least time between the end of a try and another one that a call asks for. */
+const LEAST_PAUSE_MS = 1_000
+
+export interface SessionParts {
+  readonly target: MqttTarget
+  readonly settings: MqttSettings
+  readonly client_id: string
+  readonly context: WorkerContext<MqttSettings>
+}
+
+export interface OwnedSession extends MqttSession {
+  /** Says goodbye to the broker and ends everything. */
+  close(): Promise<void>
+}
+
+interface Waiter {
+  resolve(): void
+  reject(error: unknown): void
+}
+
+/** One session: see `MqttSession`. It connects at once and until it is closed. */
+export function createSession({ target, settings, client_id, context }: SessionParts): OwnedSession {
+  const { clock, log } = context
+  const { throttling } = settings
+  const presence = settings.presence_topic === '' ? undefined : settings.presence_topic.replaceAll('{client_id}', client_id)
+  const table = createSubscriptionTable(throttling)
+  const duplicates = createDuplicates(settings.duplicate_window * 1000, clock)
+  const limiter = createRateLimiter(throttling.max_publish_rate, throttling.publish_burst, clock)
+  const choice = createBrokerChoice({
+    brokers: target.brokers.length,
+    threshold: settings.broker_switch_threshold,
+    base_ms: settings.reconnect_base * 1000,
+    cap_ms: settings.reconnect_cap * 1000,
+  })
+  const maker = createLinkMaker({
+    target,
+    settings,
+    client_id,
+    context,
+    presence,
+    onForgotten: (endpoint) => table.forget(endpoint),
+    onPublish: receive,
+  })
+  const probe = createSubscriptionProbe({
+    topic: `mahavishnu/probe/${client_id}`,
+    interval_ms: settings.subscription_health_check * 1000,
+    clock,
+    log,
+    wanted: () => table.size() > 0,
+    resubscribe: (link) => table.restore(link, true),
+  })
+  const ended = new AbortController()
+  const waiters = new Set<Waiter>()
+  const connected = new Set<() => void>()
+  const disconnected = new Set<(reason: MhvError) => void>()
+  const counts = { lost: 0, switches: 0, failures: 0, published: 0, duplicates: 0 }
+  /** QoS 2 messages whose consumers are not done: the broker may come back to them over another link. */
+  const delivering = new WeakMap<IPublishPacket, Promise<void>>()
+  let state: SessionState = 'connecting'
+  let current: Link | undefined
+  let shown = ''
+  let lastError: MhvError | undefined
+  let failedAt = Number.NEGATIVE_INFINITY
+  let wake: (() => void) | undefined
+
+  function receive(packet: IPublishPacket, link: object): Promise<void> | undefined {
+    if (probe.arrived(packet)) return undefined
+    const before = delivering.get(packet)
+    if (before !== undefined) return before
+    const duplicate = duplicates.seen(packet, link)
+    if (duplicate) counts.duplicates += 1
+    const wait = table.dispatch(packet, () => toIncoming(packet, duplicate, clock.now(), shown))
+    if (wait !== undefined && packet.qos === 2) delivering.set(packet, wait)
+    return wait
+  }
+
+  function settle(error: MhvError | undefined): void {
+    for (const { resolve, reject } of waiters) {
+      if (error === undefined) resolve()
+      else reject(error)
+    }
+    waiters.clear()
+  }
+
+  /** Waits for the next try; a call may cut it short. */
+  async function pause(ms: number): Promise<void> {
+    const woken = new AbortController()
+    wake = () => woken.abort()
+    try {
+      await clock.sleep(ms, AbortSignal.any([woken.signal, ended.signal])).catch(() => undefined)
+    } finally {
+      wake = undefined
+    }
+  }
+
+  async function failed(error: MhvError): Promise<void> {
+    lastError = error
+    failedAt = clock.monotonic()
+    counts.failures += 1
+    const { switched, exhausted, all_refused } = choice.failed(isRefusal(error))
+    if (switched) counts.switches += 1
+    const ms = all_refused ? REFUSED_RETRY_MS : choice.wait()
+    state = all_refused ? 'refused' : 'waiting'
+    log.warn('mqtt: no connection', { error_code: error.code, message: error.message, next_try_seconds: ms / 1000 })
+    for (const listener of disconnected) listener(error)
+    if (exhausted) settle(error)
+    await pause(ms)
+  }
+
+  /** A link with all subscriptions on it. */
+  async function make(index: number): Promise<Link> {
+    const link = await maker.open(index, ended.signal)
+    try {
+      await table.restore(link, false)
+    } catch (error) {
+      link.destroy(toMhvError(error))
+      throw error
+    }
+    return link
+  }
+
+  function use(link: Link): void {
+    if (current !== undefined || shown !== '') duplicates.linkChanged()
+    if (shown !== '' && shown !== link.endpoint.name) log.info('mqtt: another broker is in use', { endpoint: link.endpoint.name })
+    current = link
+    shown = link.endpoint.name
+    state = 'connected'
+    lastError = undefined
+    settle(undefined)
+    for (const listener of connected) listener()
+    // For whoever subscribed while all others were being made again; where the link is lost, the next one has them.
+    table.restore(link, false).catch(() => undefined)
+    void announce(link, 'online')
+  }
+
+  async function announce(link: Link, status: 'online' | 'stopped'): Promise<void> {
+    if (presence === undefined) return
+    const message = { topic: presence, payload: presencePayload(status, client_id), qos: 1, retain: target.client_id !== undefined } as const
+    const timeout = AbortSignal.timeout(2_000)
+    await link.publish(message, timeout).catch((error: unknown) => {
+      const { code, message: why } = toMhvError(error)
+      if (code !== 'MHV_MQTT_CONNECTION_LOST') log.warn('mqtt: the presence message was not taken', { error_code: code, message: why })
+    })
+  }
+
+  /** Uses links, one after the other, as long as one replaces the other without a gap. */
+  async function useLinks(index: number): Promise<void> {
+    let link = await make(index)
+    let at = index
+    for (;;) {
+      const since = clock.monotonic()
+      use(link)
+      const next = await holdLink({ link, at, maker, make, probe, settings, clock, log, ended: ended.signal })
+      if ('link' in next) {
+        const old = link
+        link = next.link
+        at = 0
+        counts.switches += 1
+        choice.succeeded(at)
+        use(link)
+        void old.end(false)
+        continue
+      }
+      current = undefined
+      counts.lost += 1
+      lastError = next.lost
+      if (ended.signal.aborted) return
+      if (clock.monotonic() - since < STABLE_MS) throw next.lost
+      choice.succeeded(at)
+      state = 'waiting'
+      log.warn('mqtt: the connection was lost', { message: next.lost.message })
+      for (const listener of disconnected) listener(next.lost)
+      await pause(choice.wait())
+      return
+    }
+  }
+
+  async function run(): Promise<void> {
+    while (!ended.signal.aborted) {
+      state = 'connecting'
+      try {
+        await useLinks(choice.current())
+      } catch (error) {
+        if (!ended.signal.aborted) await failed(toMhvError(error))
+      }
+    }
+  }
+  const running = run()
+
+  function notConnected(): MhvError {
+    const why = lastError === undefined ? '' : `: ${lastError.message}`
+    return mhvError('MHV_MQTT_NOT_CONNECTED', `there is no connection at the moment${why}`, { retryAfter: 1 })
+  }
+
+  function send(message: OutgoingMessage, signal: AbortSignal) {
+    if (current === undefined) return Promise.reject(notConnected())
+    counts.published += 1
+    return current.publish(message, signal)
+  }
+
+  function ready(signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return Promise.reject(signal.reason)
+    if (state === 'connected') return Promise.resolve()
+    if (ended.signal.aborted) return Promise.reject(ended.signal.reason)
+    return new Promise((resolve, reject) => {
+      const done = () => {
+        waiters.delete(waiter)
+        signal.removeEventListener('abort', onAbort)
+      }
+      const waiter: Waiter = {
+        resolve() {
+          done()
+          resolve()
+        },
+        reject(error) {
+          done()
+          reject(error)
+        },
+      }
+      const onAbort = () => waiter.reject(signal.reason)
+      signal.addEventListener('abort', onAbort, { once: true })
+      waiters.add(waiter)
+      const soon = Math.max(0, failedAt + LEAST_PAUSE_MS - clock.monotonic())
+      clock.after(soon, () => {
+        if (waiters.has(waiter)) wake?.()
+      })
+    })
+  }
+
+  async function subscribe(filter: string, options: SubscribeOptions) {
+    checkFilter(filter)
+    await ready(options.signal)
+    const { listener, qos } = await table.add(options, filter, () => current)
+    const close = () => table.remove(listener, () => current)
+    const onAbort = () => void close()
+    options.signal.addEventListener('abort', onAbort, { once: true })
+    if (options.signal.aborted) onAbort()
+    const closed = listener.closed.promise.finally(() => options.signal.removeEventListener('abort', onAbort))
+    // Who does not ask how it ended is not to be ended by it; a consumer that failed gets nothing more.
+    closed.catch(close)
+    return { filter, qos, dropped: () => listener.dropped, close, closed }
+  }
+
+  return {
+    client_id,
+    protocol: target.protocol,
+    publishNow(message, signal) {
+      try {
+        signal.throwIfAborted()
+        checkTopic(message.topic)
+        checkSize(message, throttling.max_message_size)
+        if (current === undefined) throw notConnected()
+      } catch (error) {
+        return Promise.reject(error)
+      }
+      const turn = limiter.take(signal)
+      return turn === undefined ? send(message, signal) : turn.then(() => send(message, signal))
+    },
+    subscribe,
+    ready,
+    state: () => state,
+    endpoint: () => current?.endpoint.name ?? null,
+    onConnected(listener) {
+      connected.add(listener)
+      return () => connected.delete(listener)
+    },
+    onDisconnected(listener) {
+      disconnected.add(listener)
+      return () => disconnected.delete(listener)
+    },
+    facts: () => ({
+      state,
+      endpoint: current?.endpoint.name ?? null,
+      client_id,
+      ...counts,
+      subscriptions: table.size(),
+      received: table.counts.received,
+      dropped: table.counts.dropped,
+      buffered_bytes: table.budget.used,
+      last_error: lastError === undefined ? null : `${lastError.code}: ${lastError.message}`,
+    }),
+    async close() {
+      if (state === 'closed') return
+      const link = current
+      const reason = mhvError('MHV_MQTT_NOT_CONNECTED', 'the connection is being closed')
+      ended.abort(reason)
+      settle(reason)
+      table.close(undefined)
+      if (link !== undefined) {
+        await announce(link, 'stopped')
+        await link.end(target.client_id === undefined)
+      }
+      await running
+      state = 'closed'
+    },
+  }
+}
+
+function checkSize({ topic, payload }: OutgoingMessage, most: number): void {
+  if (payload.length <= most) return
+  const why = `the message to ${JSON.stringify(topic.slice(0, 100))} has ${payload.length} bytes; ${most} are the most`
+  throw mhvError('MHV_MQTT_MESSAGE_TOO_LARGE', why)
+}
