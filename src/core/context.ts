@@ -82,6 +82,12 @@ export interface OutputSink {
   collect(stream: OutputStream): Promise<CollectedOutput>
 }
 
+/** A target, and the worker's settings with its overrides. */
+export interface WorkerTarget<S = unknown, T = unknown> {
+  readonly target: ResolvedTarget<T>
+  readonly settings: S
+}
+
 /** What a worker has for as long as it lives. */
 export interface WorkerContext<S = unknown> {
   /** Which instance of the worker this is. */
@@ -93,6 +99,11 @@ export interface WorkerContext<S = unknown> {
   readonly log: Logger
   readonly secrets: SecretResolver
   readonly state: WorkerState
+  /**
+   * A target of the inventory as an operation of this worker would get it, for ports, whose callers know its name only.
+   * Throws MHV_TARGET_UNKNOWN or MHV_TARGET_UNSUPPORTED.
+   */
+  target(name: string): Promise<WorkerTarget<S>>
   /** To be told of every connection that the worker tried to make, for the metrics. */
   readonly onConnect?: (attempt: ConnectAttempt) => void
   need<P extends PortName>(port: P): Promise<Ports[P]>

@@ -241,7 +241,7 @@ test('output that cannot be kept ends the command on the host', { skip }, async 
 test('MaxSessions 2: the limit is found out and all commands are run', { skip }, async () => {
   const small = await startSshd({ maxSessions: 2 })
   try {
-    const ctx = () => operationContext(worker, targetOf(small), { settings: { max_connections_per_host: 2 } })
+    const ctx = () => operationContext(worker, targetOf(small), { settings: { max_connections_per_host: 2, pool_backpressure: 'wait' } })
     const results = await Promise.all(
       Array.from({ length: 30 }, (_, n) => runCommand(ctx(), { command: `sleep 0.02; echo ${n}` })),
     )

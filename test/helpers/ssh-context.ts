@@ -91,10 +91,11 @@ export async function startWorker(
     secrets?: Readonly<Record<string, string>>
     parts?: PoolParts
     folder?: string
+    state?: WorkerContext['state']
   } = {},
 ): Promise<TestWorker> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'mhv-ssh-')))
-  const settings = sshSettings.parse({ known_hosts: [], ...options.settings })
+  const settings = sshSettings.parse({ known_hosts: [], config_files: [], ...options.settings })
   const log = recordingLog()
   const secrets = tableSecrets(options.secrets)
   const context: WorkerContext<SshSettings> = {
@@ -104,11 +105,14 @@ export async function startWorker(
     clock: systemClock,
     log,
     secrets,
-    state: {
+    state: options.state ?? {
       get: async () => undefined,
       set: async () => undefined,
       delete: async () => undefined,
       list: async () => [],
+    },
+    target: async (name) => {
+      throw mhvError('MHV_TARGET_UNKNOWN', name)
     },
     need: async (port) => {
       throw mhvError('MHV_PORT_MISSING', port)
@@ -146,6 +150,8 @@ export interface TestRun extends SshContext {
   expire(): void
   /** Aborts as the runtime does on a cancellation. */
   cancel(): void
+  /** Aborts as the runtime does when it stops and leaves the run to the next process. */
+  stop(): void
 }
 
 /** What one attempt of an operation gets. `timeoutMs` is its deadline. */
@@ -183,6 +189,7 @@ export function operationContext(
       throw mhvError('MHV_PORT_MISSING', port)
     },
     expire,
+    stop: () => controller.abort(mhvError('MHV_SHUTTING_DOWN', 'Mahavishnu is stopping')),
     cancel: () => controller.abort(mhvError('MHV_RUN_CANCELLED', 'cancelled by user:test')),
   }
 }
