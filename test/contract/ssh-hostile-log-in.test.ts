@@ -29,7 +29,7 @@ let client: HostileClient
 before(async () => {
   client = await startHostileClient()
 })
-after(() => client.stop())
+after(() => client?.stop())
 
 /** Writes on and on, as fast as it is taken. */
 function endless(socket: Socket, piece: Buffer | string): void {

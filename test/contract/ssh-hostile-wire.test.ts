@@ -10,7 +10,7 @@ let client: HostileClient
 before(async () => {
   client = await startHostileClient()
 })
-after(() => client.stop())
+after(() => client?.stop())
 
 suite('SSH-11: a real server behind a bad wire', { concurrency: true }, () => {
   /** Where the bytes of a whole session of the server lie; enough to be in each stage of it. */

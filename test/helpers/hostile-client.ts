@@ -39,10 +39,15 @@ export interface HostileClient {
 
 const SCRIPT = new URL('../fixtures/hostile-client.ts', import.meta.url).pathname
 
-/** `connectSeconds`: for a connection, the question for the login shell included. */
-export async function startHostileClient(connectSeconds = 1.5): Promise<HostileClient> {
+/**
+ * `connectSeconds`: for a connection, the question for the login shell included. `speed`: how many times as fast time
+ * passes by the worker's clock; deadlines of commands are real ones.
+ */
+export async function startHostileClient(connectSeconds = 1.5, speed = 1): Promise<HostileClient> {
   const folder = await mkdtemp(join(tmpdir(), 'mhv-hostile-'))
-  const child = spawn(process.execPath, [SCRIPT, String(connectSeconds)], { stdio: ['pipe', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [SCRIPT, String(connectSeconds), String(speed)], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+  })
   exitOnSignals()
   process.once('exit', () => child.kill('SIGKILL'))
   const waiting = new Map<number, (outcome: Outcome) => void>()

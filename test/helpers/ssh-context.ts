@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { systemClock } from '../../src/core/clock.ts'
+import { type Clock, systemClock } from '../../src/core/clock.ts'
 import type { Logger, OutputSink, OutputStream, SecretResolver, WorkerContext } from '../../src/core/context.ts'
 import { mhvError } from '../../src/core/errors.ts'
 import { createHeadTail } from '../../src/core/head-tail.ts'
@@ -92,6 +92,7 @@ export async function startWorker(
     parts?: PoolParts
     folder?: string
     state?: WorkerContext['state']
+    clock?: Clock
   } = {},
 ): Promise<TestWorker> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'mhv-ssh-')))
@@ -102,7 +103,7 @@ export async function startWorker(
     worker_id: 'ssh-test',
     settings,
     folder,
-    clock: systemClock,
+    clock: options.clock ?? systemClock,
     log,
     secrets,
     state: options.state ?? {

@@ -137,17 +137,13 @@ test('SSH-01: a file that is no regular one, or too large, is a refusal that say
   for (const path of [huge, most]) writeFileSync(path, `h.example ${ED.text}\n#`)
   truncateSync(huge, 8 * 1024 * 1024 + 1)
   truncateSync(most, 8 * 1024 * 1024)
-  const refused = (path: string, why: string) => ({
-    code: 'MHV_SSH_KNOWN_HOSTS_UNREADABLE',
-    message: `${path} ${why}`,
-  })
-  const bad = [refused(pipe, 'is no regular file'), refused(huge, 'is larger than 8388608 bytes')]
-  bad.push(refused('/dev/zero', 'is no regular file'))
-  for (const [place, path] of [pipe, huge, '/dev/zero'].entries()) {
+  const bad = { [pipe]: 'is no regular file', '/dev/zero': 'is no regular file', [huge]: 'is larger than 8388608 bytes' }
+  for (const [path, why] of Object.entries(bad)) {
+    const refused = { code: 'MHV_SSH_KNOWN_HOSTS_UNREADABLE', message: `${path} ${why}` }
     for (const policy of ['strict', 'accept_new'] as const) {
-      await assert.rejects(readKnownHosts([most, path], policy, log), bad[place])
+      await assert.rejects(readKnownHosts([most, path], policy, log), refused)
     }
-    await assert.rejects(recordHostKey(path, NAMES, ED.key, log), bad[place])
+    await assert.rejects(recordHostKey(path, NAMES, ED.key, log), refused)
   }
   const read = await readKnownHosts([most, '/dev/null'], 'strict', log)
   assert.equal(judgeHostKey(read, NAMES, ED.key).kind, 'known')
