@@ -48,6 +48,9 @@ export async function docPlace(sshd: Sshd, empty: boolean): Promise<DocPlace> {
     LANG: 'C.UTF-8',
     MAHAVISHNU_HOME: instance,
     MAHAVISHNU_HTTP__PORT: String(port),
+    NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
+    // What is built is not counted.
+    NODE_V8_COVERAGE: '',
   }
   const pairs: readonly (readonly [string, string])[] = [
     ['/path/to/instance', instance],
