@@ -173,7 +173,8 @@ suite('SSH-11: a server that runs commands wrongly', { concurrency: true }, () =
   }
   test('each way ends with a code, in time', async () => {
     await inGroups(Object.entries(ways), 30, async ([title, [misdeeds, expected = {}]]) => {
-      const o = await client.meet(await hostileSsh(misdeeds)); console.log(title, o.code, Math.round(o.ms))
+      const o = await client.meet(await hostileSsh(misdeeds))
+      console.log(title, o.code, Math.round(o.ms))
       assertEnded(title, o, { withinMs: COMMAND_MS, ...expected })
     })
   })

@@ -117,8 +117,9 @@ suite('a way over two jump hosts', { skip }, () => {
       second: { port: toSecond, host_key_alias: alias(servers.second) },
       last: { port: toLast, host_key_alias: alias(servers.last) },
     })
+    const room = { connect_timeout: 20, max_connections_per_host: 3 }
     const three = await startWorker({
-      settings: { connect_timeout: 20, max_connections: 3, max_connections_per_host: 3, max_channels_per_connection: 1 },
+      settings: { ...room, max_connections: 3, max_channels_per_connection: 1, pool_backpressure: 'wait' },
     })
     const two = await startWorker({ settings: { max_connections: 2 } })
     try {
@@ -128,6 +129,8 @@ suite('a way over two jump hosts', { skip }, () => {
       assert.deepEqual([proxies.map((proxy) => proxy.most()), counted.most], [[1, 1, 1], 3])
       const { connections, sockets } = three.pool.stats()
       assert.deepEqual({ connections, sockets }, { connections: 1, sockets: 3 })
+      const refusal = failure('MHV_SSH_JUMP_INVALID', /takes 3 connections, and ssh\.max_connections is 2$/)
+      await assert.rejects(run(target, 'echo done', two), refusal)
     } finally {
       await Promise.all([three.close(), two.close()])
       await Promise.all(proxies.map((proxy) => proxy.close()))

@@ -56,11 +56,18 @@ suite('doctor, on ~/.ssh/config, while the instance is open', () => {
   test('says nothing against what is understood', async () => {
     await writeConfig('Host box', '  HostName 127.0.0.1', '  User root', '')
     const { code, finding } = await doctor()
-    assert.deepEqual({ code, finding }, { code: 0, finding: { check: 'ssh config', level: 'ok', message: '1 files' } })
+    assert.deepEqual([code, finding?.level, finding?.message], [0, 'ok', '1 files'])
   })
 
   test('names the file and the line of a keyword that has no effect here, in included files too', async () => {
-    await writeConfig('Include more', 'Host box', '  HostName 127.0.0.1', '  ControlMaster auto', 'Match exec "true"', '')
+    await writeConfig(
+      'Include more',
+      'Host box',
+      '  HostName 127.0.0.1',
+      '  ControlMaster auto',
+      'Match exec "true"',
+      '',
+    )
     await writeFile(join(home, '.ssh', 'more'), '# of another file\nHost *\n  ForwardX11 yes\n', { mode: 0o600 })
     const { code, finding } = await doctor()
     assert.equal(finding?.level, 'warn')

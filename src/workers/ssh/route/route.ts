@@ -13,7 +13,8 @@ export type Route = readonly [SshEndpoint, ...SshEndpoint[]]
  * Reads ssh_config and finds the way. As with OpenSSH, of several jump hosts only the first one's own jump hosts count:
  * the others are reached through the one before.
  *
- * Throws MHV_SSH_CONFIG_INVALID, MHV_SSH_JUMP_INVALID (a loop, too many, no such name).
+ * Throws MHV_SSH_CONFIG_INVALID, MHV_SSH_JUMP_INVALID (a loop, too many, no such name, more
+ * connections than `max_connections`).
  */
 export async function findRoute(target: SshTarget, settings: SshSettings, folder: string): Promise<Route> {
   const files = await readConfigFiles(settings.config_files.map((path) => localPath(path, folder)))
@@ -23,6 +24,7 @@ export async function findRoute(target: SshTarget, settings: SshSettings, folder
     throw mhvError('MHV_SSH_JUMP_INVALID', `the way to ${target.host} leads over more than ${MAX_JUMPS} jump hosts`)
   }
   refuseLoop(route)
+  refuseTooLong(route, settings)
   return route
 }
 
@@ -53,6 +55,17 @@ function refuseLoop(route: Route): void {
   const keys = route.map(keyOf)
   const twice = keys.find((key, place) => keys.indexOf(key) !== place)
   if (twice !== undefined) throw mhvError('MHV_SSH_JUMP_INVALID', `the way leads over ${twice} twice`)
+}
+
+/** Each host on the way takes a connection of its own: a call would wait for room that there can never be. */
+function refuseTooLong(route: Route, { max_connections }: SshSettings): void {
+  if (route.length <= max_connections) return
+  const last = endpointName(route.at(-1) as SshEndpoint)
+  throw mhvError(
+    'MHV_SSH_JUMP_INVALID',
+    `the way to ${last} takes ${route.length} connections, and ssh.max_connections is ${max_connections}`,
+    { remedy: 'Raise ssh.max_connections in settings/mahavishnu.yaml, or take jump hosts out of the way.' },
+  )
 }
 
 function keyOf(endpoint: SshEndpoint): string {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { defineOperation } from '../../../core/operation.ts'
+import { CONNECT_ERRORS } from '../connect-codes.ts'
 import type { SshSettings } from '../settings.ts'
 import { size } from './meter.ts'
 import type { TransferContext } from './types.ts'
@@ -125,15 +126,7 @@ export const sftpTransfer = defineOperation({
   input,
   output,
   errors: [
-    'MHV_SSH_KNOWN_HOSTS_UNREADABLE',
-    'MHV_SSH_HOST_KEY_UNKNOWN',
-    'MHV_SSH_HOST_KEY_CHANGED',
-    'MHV_SSH_HOST_KEY_REVOKED',
-    'MHV_SSH_AUTH_FAILED',
-    'MHV_SSH_KEY_INVALID',
-    'MHV_SSH_CONNECT_REFUSED',
-    'MHV_SSH_CONNECT_TIMEOUT',
-    'MHV_SSH_CONNECT_FAILED',
+    ...CONNECT_ERRORS,
     'MHV_SSH_CONNECTION_LOST',
     'MHV_SSH_CHANNEL_REFUSED',
     'MHV_SSH_POOL_EXHAUSTED',
@@ -156,8 +149,6 @@ export const sftpTransfer = defineOperation({
     'MHV_LOCAL_NOT_A_FILE',
     'MHV_LOCAL_NO_SPACE',
     'MHV_LOCAL_FAILED',
-    'MHV_SECRET_UNRESOLVED',
-    'MHV_NO_DESCRIPTORS',
   ],
   timeout: (settings: SshSettings) => Math.max(settings.command_timeout, 3_600),
   examples: [
