@@ -61,6 +61,8 @@ export async function docPlace(sshd: Sshd, empty: boolean): Promise<DocPlace> {
     ['port: 22', `port: ${sshd.port}`],
     ['-p 22 ', `-p ${sshd.port} `],
     ['user: deploy', `user: ${sshd.user}`],
+    // What a page makes on its host is made in a folder that goes again.
+    ['/tmp/not-there-yet', join(root, 'not-there-yet')],
   ]
   const fill = (text: string) => pairs.reduce((filled, [name, here]) => filled.replaceAll(name, here), text)
   return {
