@@ -145,9 +145,9 @@ test('SSH-01: a file that is no regular one, or too large, is a refusal that say
   bad.push(refused('/dev/zero', 'is no regular file'))
   for (const [place, path] of [pipe, huge, '/dev/zero'].entries()) {
     for (const policy of ['strict', 'accept_new'] as const) {
-      await assert.rejects(readKnownHosts([most, path], policy, log), bad[place])
+      await assert.rejects(readKnownHosts([most, path], policy, log), bad[place] as object)
     }
-    await assert.rejects(recordHostKey(path, NAMES, ED.key, log), bad[place])
+    await assert.rejects(recordHostKey(path, NAMES, ED.key, log), bad[place] as object)
   }
   const read = await readKnownHosts([most, '/dev/null'], 'strict', log)
   assert.equal(judgeHostKey(read, NAMES, ED.key).kind, 'known')
