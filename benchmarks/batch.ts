@@ -1,4 +1,4 @@
-/** Batches: what one costs beside the same runs asked for one by one, and what a target that waits holds. */
+/** Batches: what a target costs beside its bare command, and beside its run alone, and what one that waits holds. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
@@ -6,11 +6,13 @@ import { type Area, type BenchOptions, interleavingOf } from './harness/area.ts'
 import { withFolder } from './harness/folder.ts'
 import { makeInstanceFolder, sshTargetOf } from './harness/instance-folder.ts'
 import { interleave } from './harness/interleave.ts'
+import { packageVersion } from './harness/machine.ts'
 import { type Row, toRow } from './harness/row.ts'
-import { startSide } from './harness/side.ts'
-import { serverMissing, startServer } from './harness/sshd.ts'
+import { type Side, startSide } from './harness/side.ts'
+import { type BenchSshd, CIPHER, serverMissing, startServer } from './harness/sshd.ts'
 import { median } from './harness/stats.ts'
-import type { BatchSide } from './sides/batch.ts'
+import type { RawSsh2 } from './peers/raw-ssh2.ts'
+import type { BatchLoad, BatchSide } from './sides/batch.ts'
 
 const TARGETS = 1_000
 const WAITING = 10_000
@@ -28,36 +30,68 @@ function folderOf(folder: string, count: number, target: Record<string, unknown>
   return folder
 }
 
-/** Milliseconds for each target. */
-async function perChild(options: BenchOptions, folder: string): Promise<Row> {
+/** Lets our pool open what it wants, and gives the peer as many connections. */
+async function sameConnections(side: Side<BatchSide>, peer: Side<RawSsh2>, sshd: BenchSshd, load: BatchLoad) {
+  await side.call('oneByOne', load)
+  const count = await side.call('connections', undefined)
+  const { host, port, user, identityFile } = sshd
+  await peer.call('open', { host, port, user, identityFile, cipher: CIPHER, count })
+  return count
+}
+
+/**
+ * Milliseconds for each target, beside the same commands over the bare client (the difference is what is ours: the path of
+ * a run, its journal, and the batch), and beside the same runs asked for one by one (the difference is the batch).
+ */
+async function perChild(options: BenchOptions, folder: string): Promise<readonly Row[]> {
   const sshd = await startServer()
   const side = await startSide<BatchSide>(SIDE, options)
+  const raw = await startSide<RawSsh2>(new URL('./peers/raw-ssh2.ts', import.meta.url), options)
   const count = options.quick ? 100 : TARGETS
   try {
     await side.call('open', { folder: folderOf(join(folder, 'ssh'), count, { ssh: sshTargetOf(sshd) }), probe: false })
     const load = { operation: 'ssh.execute', input: { command: 'true' }, count, parallel: PARALLEL }
+    const connections = await sameConnections(side, raw, sshd, load)
+    const commands = { command: 'true', expected: '', count, concurrency: PARALLEL }
     const ms = (seconds: number) => (seconds * 1_000) / count
     const values = await interleave(
       {
         ours: async () => ms(await side.call('batch', load)),
-        peer: async () => ms(await side.call('oneByOne', load)),
+        oneByOne: async () => ms(await side.call('oneByOne', load)),
+        raw: async () => ms((await raw.call('load', commands)).seconds),
       },
       interleavingOf(options, `${count} targets`, 1),
     )
-    return toRow(
-      {
-        name: `batch.child.${TARGETS}`,
-        title: 'time for each of 1,000 targets of a batch, beside the same runs asked for one by one',
-        unit: 'ms',
-        better: 'lower',
-        ours: values.ours.map(median),
-        peer: { name: 'one by one', version: `Node ${process.version}`, values: values.peer.map(median) },
-        goal: { of: 'difference', is: '<=', limit: 1 },
-        settings: { ...load, targets: 'names of one loopback sshd' },
-      },
-      options,
-    )
+    const common = {
+      unit: 'ms',
+      better: 'lower',
+      ours: values.ours.map(median),
+      goal: { of: 'difference', is: '<=', limit: 1 },
+      settings: { ...load, connections, targets: 'names of one loopback sshd', ...sshd.settings },
+    } as const
+    const node = `Node ${process.version}`
+    return [
+      toRow(
+        {
+          ...common,
+          name: `batch.child.${TARGETS}`,
+          title: 'time for each of 1,000 targets of a batch, beside the same commands over raw ssh2',
+          peer: { name: 'raw ssh2', version: packageVersion('ssh2'), values: values.raw.map(median) },
+        },
+        options,
+      ),
+      toRow(
+        {
+          ...common,
+          name: `batch.child.${TARGETS}.runs`,
+          title: 'time for each of 1,000 targets of a batch, beside the same runs asked for one by one',
+          peer: { name: 'one by one', version: node, values: values.oneByOne.map(median) },
+        },
+        options,
+      ),
+    ]
   } finally {
+    await raw.end()
     await side.end()
     await sshd.close()
   }
@@ -100,5 +134,5 @@ export const batch: Area = {
   summary: 'time of a batch for each of its targets, and memory of those that wait',
   missing: serverMissing,
   run: (options) =>
-    withFolder('batch', async (folder) => [await memory(options, folder), await perChild(options, folder)]),
+    withFolder('batch', async (folder) => [await memory(options, folder), ...(await perChild(options, folder))]),
 }

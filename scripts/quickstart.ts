@@ -18,6 +18,8 @@ const started = performance.now()
 const output = createOutput(process.argv.slice(2))
 const COMMAND = 'echo "Hello from $(uname -s), as $(id -un)"; echo "a line on stderr" >&2; exit 3'
 
+let serving = false
+
 interface Options {
   readonly folder: string
   readonly requireSshd: boolean
@@ -90,8 +92,23 @@ async function untilInterrupted(folder: string, up: Up): Promise<void> {
   output.say('\nBoth servers stay up until Ctrl-C.')
   // Listening for signals alone does not keep a process alive.
   const alive = setInterval(() => undefined, 60_000)
+  serving = true
   await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')])
+  serving = false
   clearInterval(alive)
+}
+
+/** A signal would end this process and leave its servers behind; an exit ends them (`endWithThisProcess`). */
+function exitOnSignals(): void {
+  for (const [signal, code] of [
+    ['SIGHUP', 129],
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)
+    process.on(signal, () => {
+      // What `--serve` waits for: then everything is stopped in its order.
+      if (!serving || signal === 'SIGHUP') process.exit(code)
+    })
 }
 
 function sayNextSteps(folder: string, runId: string): void {
@@ -140,6 +157,7 @@ async function main(): Promise<void> {
   )
 }
 
+exitOnSignals()
 try {
   await main()
   process.exit(0)

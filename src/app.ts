@@ -15,6 +15,7 @@ import { createRegistry, type Registry } from './core/registry.ts'
 import { loadPolicy } from './governance/policy-file.ts'
 import { localPrincipal } from './governance/principals.ts'
 import { createRedactor, type Redactor } from './governance/redaction.ts'
+import { createBandwidths } from './resilience/bandwidth.ts'
 import { type CircuitBreakers, createCircuitBreakers } from './resilience/circuit-breakers.ts'
 import { createLoopLag, type LoopLag } from './resilience/loop-lag.ts'
 import { createRetryPolicy, type RetryPolicy } from './resilience/retry.ts'
@@ -40,6 +41,7 @@ import { lockInstance } from './store/lock.ts'
 import { createMemoryStore } from './store/memory.ts'
 import { openSqliteStore } from './store/sqlite.ts'
 import type { RunRecord, Store } from './store/store.ts'
+import { observeBatches } from './telemetry/batch-metrics.ts'
 import { createLogger } from './telemetry/log.ts'
 import { createRunMetrics, observeBreakers, observeJournal } from './telemetry/metrics.ts'
 import { observeDeadLetters } from './telemetry/resilience-metrics.ts'
@@ -122,6 +124,7 @@ async function openInstance(composition: Composition, options: InstanceOptions):
   await parts.breakers.load()
   undo.defer(parts.breakers.flush)
   undo.defer(parts.instances.close)
+  undo.defer(isolated.endStarting)
   undo.defer(parts.notifier.close)
   const invoker = createInvoker(parts)
   // Runs that were taken up again act already, whatever fails below.
@@ -130,7 +133,8 @@ async function openInstance(composition: Composition, options: InstanceOptions):
   await healing.pass()
   await store.expireKeys(clock.now())
   const deadLetters = createDeadLetters(parts, invoker.invoke)
-  const batches = createBatches(parts, invoker.invoke)
+  const ofBatches = observeBatches(metrics.registry, () => batches.numbers())
+  const batches = createBatches(parts, invoker.invoke, ofBatches)
   observeDeadLetters(metrics.registry, store.deadLetterStats)
   observeWorkerProcesses(metrics.registry, isolated.processes)
   const schedules = setting.schedules.list
@@ -323,6 +327,7 @@ function runtimeParts(
     ...base,
     admission,
     breakers: breakersOf(composition, common),
+    bandwidth: createBandwidths({ clock, limitOf: common.environment.bandwidthLimit }),
     retry: composition.createRetryPolicy(),
     notifier: createNotifications(base, loaded.values.notifications),
     instances: createWorkerInstances({ ...base, onConnect }),

@@ -2,6 +2,7 @@
 export { type Composition, createInstances, production } from './app.ts'
 export type { Clock } from './core/clock.ts'
 export type {
+  Bandwidth,
   CollectedOutput,
   Logger,
   OperationContext,

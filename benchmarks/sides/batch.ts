@@ -61,6 +61,14 @@ async function oneByOne({ operation, input, count, parallel }: BatchLoad): Promi
   return seconds
 }
 
+/** Connections that the pool has opened by now. */
+async function connections(): Promise<number> {
+  const { control, principal } = opened()
+  const health = await control({ name: 'worker_health', input: { worker: 'ssh' }, principal })
+  const [ssh] = health.workers as { readonly connection: Readonly<Record<string, unknown>> }[]
+  return Number(ssh?.connection.connections)
+}
+
 async function heapUsed(): Promise<number> {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
@@ -94,6 +102,7 @@ const methods = {
   },
   batch,
   oneByOne,
+  connections,
   memory,
 }
 

@@ -6,6 +6,7 @@ import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import ssh2 from 'ssh2'
+import { endWithThisProcess } from './children.ts'
 
 /** An SSH server on loopback, for one run of the quickstart. */
 export interface QuickstartServer {
@@ -78,6 +79,7 @@ export async function startSystemSshd(sshd: string, folder: string): Promise<Qui
   await writeFile(join(demo, 'sshd_config'), `${config.join('\n')}\n`)
   const log = join(demo, 'sshd.log')
   const child = spawn(sshd, ['-D', '-f', join(demo, 'sshd_config'), '-E', log], { stdio: 'ignore' })
+  endWithThisProcess(child)
   const exited = once(child, 'exit')
   const failed = exited.then(async () => {
     throw new Error(`sshd ended at once: ${(await readFile(log, 'utf8').catch(() => '')).trim().split('\n').at(-1)}`)

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { inRoot } from '../lib/paths.ts'
+import { endWithThisProcess } from './children.ts'
 
 /** A `mahavishnu up` of our own, on a free port of 127.0.0.1. */
 export interface Up {
@@ -19,6 +20,7 @@ export interface Up {
 export async function startUp(folder: string): Promise<Up> {
   const args = [inRoot('bin/mahavishnu.cjs'), 'up', '--folder', folder, '--set', 'http.port=0']
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+  endWithThisProcess(child)
   const closed = once(child, 'close')
   const listening = Promise.withResolvers<string>()
   let said = ''

@@ -1,12 +1,24 @@
 import { globSync } from 'node:fs'
 import { root } from '../lib/paths.ts'
 
-/** Every test file, from the checkout, sorted. Folders of fixtures hold files that only look like tests. */
+/** Folders of whole programs, whose files take longest: they start first, and unit tests fill the gaps at the end. */
+const LONG = ['test/chaos/', 'test/e2e/', 'test/contract/', 'test/']
+
+/**
+ * Every test file, from the checkout, in the order in which they are to start. Folders of fixtures hold files that
+ * only look like tests.
+ */
 export function allTestFiles(): readonly string[] {
   const exclude = ['test/fixtures/**']
   return globSync(['src/**/*.test.ts', 'test/**/*.test.ts'], { cwd: root, exclude })
     .map((file) => file.replaceAll('\\', '/'))
-    .sort()
+    .sort(byLength)
+}
+
+/** Compares two files by the folders that take longest, then by name. */
+function byLength(one: string, other: string): number {
+  const rank = (file: string) => [...LONG, ''].findIndex((folder) => file.startsWith(folder))
+  return rank(one) - rank(other) || (one < other ? -1 : 1)
 }
 
 /** The files whose path contains one of the filters; all of them without a filter. */

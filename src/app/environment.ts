@@ -38,6 +38,10 @@ export function environmentOf({ registry, clock }: Parts, setting: InstanceSetti
       ...settingsFor(loaded, registry.worker(worker)).dead_letters,
     }),
     retryLimits: (worker) => settingsFor(loaded, registry.worker(worker)).retry,
+    bandwidthLimit(worker, target) {
+      const overrides = target === null ? undefined : inventory.resolve(target, worker).overrides
+      return settingsFor(loaded, registry.worker(worker), overrides).bandwidth_limit
+    },
     resolveTarget(name, worker) {
       const { target, overrides } = inventory.resolve(name, worker)
       return { target, settings: settingsFor(loaded, registry.worker(worker), overrides) }

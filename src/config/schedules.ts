@@ -173,7 +173,8 @@ function recurrenceOf(written: Written, problem: Tell): Recurrence | undefined {
   const bounds = { start, end }
   const found =
     cron === undefined ? intervalRecurrence((every ?? 1) * 1000, bounds) : cronRecurrence(cron, timezone, bounds)
-  if (jitter * 1000 >= shortestGap(found, start ?? 0)) {
+  // Looked at only where it is asked for: it takes milliseconds, and there may be a thousand schedules.
+  if (jitter > 0 && jitter * 1000 >= shortestGap(found, start ?? 0)) {
     problem('jitter', 'must be less than the time between two occurrences')
   }
   return found

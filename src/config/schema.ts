@@ -162,12 +162,17 @@ const core = {
     .describe('the log, on standard error'),
 }
 
+const bandwidthLimit = count(0, 2 ** 50)
+  .default(0)
+  .describe('bytes per second that its transfers may send and receive, all together; 0: no limit')
+
 const coreSchema = z.strictObject(core)
 const commonSchema = z.strictObject({
   admission: admission(100, 1_000),
   circuit_breaker: circuitBreaker({ failure_threshold: 5, recovery_timeout: 60, half_open_max_calls: 1 }),
   retry: retry(),
   dead_letters: workerDeadLetterSchema,
+  bandwidth_limit: bandwidthLimit,
   isolation,
   process: processSettings,
 })
@@ -216,6 +221,7 @@ export function workerSettingsSchema(worker: AnyWorker): z.ZodObject {
     circuit_breaker: circuitBreaker(worker.breaker),
     retry: retry(),
     dead_letters: workerDeadLetterSchema,
+    bandwidth_limit: bandwidthLimit,
     isolation,
     process: processSettings,
   }
@@ -227,6 +233,7 @@ export function workerSettingsSchema(worker: AnyWorker): z.ZodObject {
       circuit_breaker: common.circuit_breaker.prefault({}).describe('when calls to a failing target are held back'),
       retry: common.retry.prefault({}).describe('waits between attempts, and how many of them a target may cost'),
       dead_letters: common.dead_letters.prefault({}).describe('where its dead letters differ from all others'),
+      bandwidth_limit: common.bandwidth_limit,
       isolation: common.isolation,
       process: common.process.prefault({}).describe('limits of its own process'),
     })

@@ -88,6 +88,19 @@ export interface WorkerTarget<S = unknown, T = unknown> {
   readonly settings: S
 }
 
+/** What the transfers of a worker may send and receive, counted together over all its runs. */
+export interface Bandwidth {
+  /** Bytes per second; 0 for no limit. */
+  readonly limit: number
+  /**
+   * Resolves when this many bytes may be sent or received: to be awaited before each piece of a transfer, best of at most
+   * 64 KiB. First come, first served. Costs next to nothing where there is no limit.
+   *
+   * Rejects with the reason of the signal once that is aborted, and with a RangeError for what is no number of bytes.
+   */
+  take(bytes: number, signal: AbortSignal): Promise<void>
+}
+
 /** What a worker has for as long as it lives. */
 export interface WorkerContext<S = unknown> {
   /** Which instance of the worker this is. */
@@ -140,6 +153,7 @@ export interface OperationContext<C = unknown, S = unknown, T = unknown> {
   readonly secrets: SecretResolver
   readonly state: WorkerState
   readonly output: OutputSink
+  readonly bandwidth: Bandwidth
   progress(progress: Progress): Promise<void>
   need<P extends PortName>(port: P): Promise<Ports[P]>
 }

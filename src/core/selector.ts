@@ -27,6 +27,8 @@ export type Selectable = Pick<ResolvedTarget, 'name' | 'tier' | 'tags' | 'groups
 /** Characters of a selector, and how deep it may be nested: enough for people, and bounded for everybody else. */
 export const MAX_SELECTOR = 4_000
 const MAX_DEPTH = 50
+/** Each is tried on every target, in one turn of the event loop; names and tags without a pattern are looked up. */
+const MAX_PATTERNS = 100
 
 interface Token {
   readonly text: string
@@ -41,6 +43,7 @@ export function parseSelector(text: string): Selector {
   const reader = createReader(tokens, text.length + 1)
   const selector = readOr(reader, 0)
   const rest = reader.next()
+  checkPatterns(selector)
   if (rest !== undefined) {
     const what = rest.text === ')' ? 'there is no "(" for this ")"' : `"and" or "or" is missing before "${rest.text}"`
     throw invalid(what, rest.at)
@@ -48,20 +51,45 @@ export function parseSelector(text: string): Selector {
   return selector
 }
 
-/** Whether the selector takes this target. */
-export function selects(selector: Selector, target: Selectable): boolean {
+function checkPatterns(selector: Selector): void {
+  const count = (each: Selector): number => {
+    if ('values' in each) return each.values.filter(isPattern).length
+    return [each.of].flat().reduce((sum, part) => sum + count(part), 0)
+  }
+  if (count(selector) > MAX_PATTERNS) throw invalid(`it has more than ${MAX_PATTERNS} patterns`, 1)
+}
+
+function isPattern(value: string): boolean {
+  return /[*?\\]/.test(value)
+}
+
+/** Which targets the selector takes: worked out once, asked for thousands of them. */
+export function matcherOf(selector: Selector): (target: Selectable) => boolean {
   switch (selector.kind) {
-    case 'or':
-      return selector.of.some((each) => selects(each, target))
-    case 'and':
-      return selector.of.every((each) => selects(each, target))
-    case 'not':
-      return !selects(selector.of, target)
+    case 'or': {
+      const parts = selector.of.map(matcherOf)
+      return (target) => parts.some((takes) => takes(target))
+    }
+    case 'and': {
+      const parts = selector.of.map(matcherOf)
+      return (target) => parts.every((takes) => takes(target))
+    }
+    case 'not': {
+      const takes = matcherOf(selector.of)
+      return (target) => !takes(target)
+    }
     default: {
-      const has = { tag: target.tags, tier: [target.tier], group: target.groups, name: [target.name] }[selector.kind]
-      return selector.values.some((value) => has.some((each) => matchesPattern(value, each)))
+      const { kind, values } = selector
+      const literal = new Set(values.filter((value) => !isPattern(value)))
+      const patterns = values.filter(isPattern)
+      const takes = (each: string) => literal.has(each) || patterns.some((pattern) => matchesPattern(pattern, each))
+      return (target) => wordsOf(kind, target).some(takes)
     }
   }
+}
+
+function wordsOf(field: Field, { tags, tier, groups, name }: Selectable): readonly string[] {
+  return { tag: tags, tier: [tier], group: groups, name: [name] }[field]
 }
 
 /** Names of targets that it lists without a pattern: each has to be there, or a typing error would pass unseen. */
@@ -73,7 +101,7 @@ export function namedTargets(selector: Selector): readonly string[] {
     case 'not':
       return namedTargets(selector.of)
     case 'name':
-      return selector.values.filter((value) => !/[*?\\]/.test(value))
+      return selector.values.filter((value) => !isPattern(value))
     default:
       return []
   }

@@ -136,14 +136,14 @@ describe('delivery of webhooks', () => {
   test('a receiver that is down for a while loses nothing, and holds up nobody else', async () => {
     const other = await receiver()
     const port = await freePort()
-    const { put, empty } = createFixture(
+    const { put, empty, counted } = createFixture(
       { down: webhook(`http://127.0.0.1:${port}/`), up: webhook(other.url) },
       { max_attempts: 1_000 },
     )
     const ids = [await put('down'), await put('down'), await put('down')]
     await put('up')
     await other.until(1, 2_000)
-    await systemClock.sleep(300)
+    while (counted.filter((each) => each === 'failed down').length < 5) await systemClock.sleep(5)
     const server = await receiver(port)
     await empty()
     assert.deepEqual(

@@ -336,7 +336,6 @@ const batchResume = control({
   summary:
     'Goes on with a batch that the end of its process has cut off, as whoever asked for it. No target is run twice.',
   effect: 'write',
-  authorisedEach: true,
   needsRuntime: true,
   input: z.object({ batch_id: batchId, seconds: seconds() }),
   output: answer,
@@ -354,7 +353,8 @@ const batchRerun = control({
   name: 'batch_rerun',
   cli: ['batches', 'rerun'],
   title: 'Run the failed of a batch again',
-  summary: 'Runs a new batch over those targets of an ended one that failed, as whoever asks now.',
+  summary:
+    'Runs a new batch over those targets of an ended one that failed and have not gone well since, as whoever asks now.',
   effect: 'destroy',
   authorisedEach: true,
   needsRuntime: true,

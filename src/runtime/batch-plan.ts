@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto'
 import type { Principal, ResolvedTarget, Tier } from '../core/context.ts'
 import { mhvError, toMhvError } from '../core/errors.ts'
 import type { Effect, Priority } from '../core/operation.ts'
-import { namedTargets, parseSelector, selects } from '../core/selector.ts'
+import { matcherOf, namedTargets, parseSelector } from '../core/selector.ts'
+import { quoted } from '../core/suggest.ts'
 import { type Decision, decide } from '../governance/policy.ts'
 import type { ControlParts } from './control.ts'
 import { authorise } from './steps/authorise.ts'
@@ -33,6 +34,14 @@ export interface BatchRequest extends BatchOptions {
   readonly select: string
   /** Instead of what the selector takes, in this order: the targets of a rerun. */
   readonly targets?: readonly string[]
+}
+
+export interface StartRequest extends BatchRequest {
+  /** Digest of the plan that was looked at; what would be done now has to be the same. */
+  readonly plan_digest?: string | undefined
+  readonly rerun_of?: string
+  /** The same key with the same request is the same batch, however often it is asked for. */
+  readonly idempotency_key?: string | undefined
 }
 
 export interface PlannedTarget {
@@ -135,8 +144,8 @@ export async function authorisePlan(
 }
 
 function targetsOf({ environment }: PlanParts, worker: string, request: BatchRequest): readonly ResolvedTarget[] {
-  const resolve = (name: string) => environment.resolveTarget(name, worker).target
-  const found = request.targets?.map(resolve) ?? selected(environment, worker, request.select)
+  const found =
+    request.targets?.map((name) => named(environment, worker, name)) ?? selected(environment, worker, request.select)
   if (found.length === 0) {
     const all = environment.targetNames(worker).length
     throw mhvError('MHV_SELECTOR_EMPTY', `select: it takes none of the ${all} targets that ${worker} can act on`)
@@ -148,11 +157,21 @@ function targetsOf({ environment }: PlanParts, worker: string, request: BatchReq
 /** In the order of the inventory. */
 function selected(environment: PlanParts['environment'], worker: string, text: string): readonly ResolvedTarget[] {
   const selector = parseSelector(text)
-  for (const name of namedTargets(selector)) environment.resolveTarget(name, worker)
+  for (const name of namedTargets(selector)) named(environment, worker, name)
   return environment
     .targetNames(worker)
     .map((name) => environment.resolveTarget(name, worker).target)
-    .filter((target) => selects(selector, target))
+    .filter(matcherOf(selector))
+}
+
+/** One of many names, so an error says which. */
+function named(environment: PlanParts['environment'], worker: string, name: string): ResolvedTarget {
+  try {
+    return environment.resolveTarget(name, worker).target
+  } catch (error) {
+    const { code, message, remedy, details } = toMhvError(error)
+    throw mhvError(code, `select: ${quoted(name)}: ${message}`, { remedy, details })
+  }
 }
 
 /** Targets of one batch. */

@@ -1,86 +1,8 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
-import {
-  ALICE,
-  BOB,
-  createRuntimeFixture,
-  type FixtureOptions,
-  type RuntimeFixture,
-  type TestTargets,
-} from '../../test/helpers/runtime-parts.ts'
-import type { OperationContext } from '../core/context.ts'
-import { mhvError } from '../core/errors.ts'
-import type { BatchRecord } from '../store/batch.ts'
-import type { RunRecord } from '../store/store.ts'
-import { createBatches } from './batch.ts'
-
-interface Answer {
-  readonly ended: boolean
-  readonly batch: Record<string, unknown> & { readonly batch_id: string; readonly state: string }
-  readonly groups: readonly { readonly count: number; readonly status: string; readonly targets: readonly string[] }[]
-  readonly events?: readonly { readonly type: string; readonly data: Record<string, unknown> }[]
-}
-
-interface Act {
-  readonly target: string
-  /** Runs that acted when this one began, itself included. */
-  readonly active: number
-}
-
-interface BatchFixture extends RuntimeFixture {
-  readonly acts: Act[]
-  ask(name: string, input: Record<string, unknown>): Promise<Answer>
-}
-
-function names(count: number): readonly string[] {
-  return Array.from({ length: count }, (_, index) => `t${String(index + 1).padStart(4, '0')}`)
-}
-
-function fleet(count: number): Record<string, TestTargets[string]> {
-  return Object.fromEntries(names(count).map((name) => [name, { tier: 'dev', tags: [] }]))
-}
-
-/** `act` is given the target; every act takes 100 ms. */
-function createFixture(
-  targets: TestTargets,
-  act: (target: string, context: OperationContext) => unknown = () => ({ value: null }),
-  options: FixtureOptions = {},
-): BatchFixture {
-  const acts: Act[] = []
-  let active = 0
-  const fixture = createRuntimeFixture({
-    limits: { max_concurrent: 500, queue_size: 500 },
-    workerLimits: { max_concurrent: 500, queue_size: 500 },
-    principalLimits: { max_concurrent: 500, queue_size: 500 },
-    ...options,
-    targets,
-    script: async (context) => {
-      const target = context.target?.name ?? ''
-      active += 1
-      acts.push({ target, active })
-      try {
-        await context.clock.sleep(100, context.signal)
-        return act(target, context)
-      } finally {
-        active -= 1
-      }
-    },
-  })
-  return Object.assign(fixture, {
-    acts,
-    ask: async (name: string, input: Record<string, unknown>) =>
-      (await fixture.run(fixture.control(name, input))) as unknown as Answer,
-  })
-}
-
-const fails = () => {
-  throw mhvError('MHV_EXEC_FAILED', 'no')
-}
-
-async function childrenOf({ store }: RuntimeFixture, parent: string): Promise<readonly RunRecord[]> {
-  return store.listRuns({ parent, limit: 1_000 })
-}
+import { type Answer, childrenOf, createFixture, fails, fleet, names } from '../../test/helpers/batch-fixture.ts'
+import { ALICE, BOB } from '../../test/helpers/runtime-parts.ts'
 
 suite('a plan', () => {
   const control = 'version: 1\nname: p\nrules:\n  - { id: all, decision: allow, workers: [control] }\n'
@@ -331,40 +253,5 @@ rules:
     const fixture = createFixture(fleet(4), undefined, { workerLimits: one })
     const { batch } = await fixture.ask('batch_run', { operation: 'probe.script', select: '*', parallel: 4 })
     assert.deepEqual([batch.state, batch.done, batch.failed], ['completed', 4, 0])
-  })
-})
-
-suite('RES-11: a batch that was cut off', () => {
-  test('goes on where it was, whenever that is: each target acts once', async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.integer({ min: 0, max: 900 }), fc.integer({ min: 1, max: 5 }), async (ms, parallel) => {
-        const fixture = createFixture(fleet(12))
-        const run = { operation: 'probe.script', select: '*', batch_size: '5', parallel, seconds: 0 }
-        const { batch } = await fixture.ask('batch_run', run)
-        await fixture.clock.advance(ms)
-        fixture.batches.pause()
-        await fixture.run(fixture.batches.settled(5_000))
-        const next = createBatches(fixture.parts, fixture.invoke)
-        await next.resumeLeft()
-        const ended = await fixture.run(next.wait(batch.batch_id, 45))
-        assert.deepEqual([ended.state, ended.progress.done, ended.progress.failed], ['completed', 12, 0])
-        assert.deepEqual(fixture.acts.map(({ target }) => target).toSorted(), names(12))
-      }),
-      { numRuns: 30 },
-    )
-  })
-
-  test('counts the failures of before, and keeps to the limit', async () => {
-    const fixture = createFixture(fleet(10), fails)
-    const run = { operation: 'probe.script', select: '*', parallel: 1, max_fail: 3, seconds: 0 }
-    const { batch } = await fixture.ask('batch_run', run)
-    await fixture.clock.advance(220)
-    fixture.batches.pause()
-    await fixture.run(fixture.batches.settled(5_000))
-    const next = createBatches(fixture.parts, fixture.invoke)
-    await next.resume(batch.batch_id)
-    const ended: BatchRecord = await fixture.run(next.wait(batch.batch_id, 45))
-    assert.deepEqual([ended.state, ended.progress.failed, fixture.acts.length], ['failed', 4, 4])
-    assert.deepEqual(await next.resume(batch.batch_id), ended)
   })
 })

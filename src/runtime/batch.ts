@@ -3,22 +3,15 @@ import type { Principal } from '../core/context.ts'
 import { mhvError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import { quoted } from '../core/suggest.ts'
-import { type BatchRecord, OPEN_BATCHES } from '../store/batch.ts'
+import { BATCH_STATES, type BatchRecord, OPEN_BATCHES } from '../store/batch.ts'
 import type { Store } from '../store/store.ts'
-import { outcomesOf, runsOfBatch } from './batch-outcomes.ts'
-import { authorisePlan, type BatchPlan, type BatchRequest, planBatch } from './batch-plan.ts'
-import { BatchRun, isOpen, type Outcome } from './batch-run.ts'
+import { type KnownTargets, knownTargets, NOTHING_KNOWN } from './batch-outcomes.ts'
+import { authorisePlan, type BatchPlan, planBatch, type StartRequest } from './batch-plan.ts'
+import { archiveLetters, rerunRequest, targetsToRerun } from './batch-rerun.ts'
+import { type BatchObserver, BatchRun, isOpen } from './batch-run.ts'
 import { principalOf } from './dead-letters.ts'
 import type { Invoke, RuntimeParts } from './runtime.ts'
 import { canonicalJson } from './steps/parse.ts'
-
-export interface StartRequest extends BatchRequest {
-  /** Digest of the plan that was looked at; what would be done now has to be the same. */
-  readonly plan_digest?: string | undefined
-  readonly rerun_of?: string
-  /** The same key with the same request is the same batch, however often it is asked for. */
-  readonly idempotency_key?: string | undefined
-}
 
 /** One operation over many targets: started, stopped, taken up again and done again where it failed. */
 export interface Batches {
@@ -28,8 +21,9 @@ export interface Batches {
    */
   start(request: StartRequest, principal: Principal): Promise<BatchRecord>
   /**
-   * A new batch over the targets that failed, and with `rest` also over those that were left alone. The dead letters of
-   * those runs are archived. Throws MHV_BATCH_STATE.
+   * A new batch over the targets that failed, and with `rest` also over those that were left alone; not over those that
+   * have gone well since. The dead letters of those runs are archived. Throws MHV_BATCH_STATE, also while another rerun of
+   * it goes on.
    */
   rerun(
     id: string,
@@ -46,21 +40,38 @@ export interface Batches {
   get(id: string): Promise<BatchRecord>
   /** Waits for its end, at most so many seconds. */
   wait(id: string, seconds: number, signal?: AbortSignal): Promise<BatchRecord>
+  /** What this process is at, for metrics. */
+  numbers(): BatchNumbers
   /** No new runs of any batch; they go on at the next start. */
   pause(): void
   /** Fulfilled when no batch is at work, or `withinMs` later. */
   settled(withinMs: number): Promise<void>
 }
 
-export function createBatches(parts: RuntimeParts, invoke: Invoke): Batches {
+export interface BatchNumbers {
+  /** Batches that make runs, and those that make none any longer. */
+  readonly running: number
+  readonly stopping: number
+  /** Targets of all of them that have a run, and that wait for their turn. */
+  readonly acting: number
+  readonly waiting: number
+}
+
+/** Batches of a page, where those are looked for that a process has left. */
+const LEFT_PAGE = 100
+const ENDED_BATCHES = BATCH_STATES.filter((state) => !isOpen(state))
+
+export function createBatches(parts: RuntimeParts, invoke: Invoke, observer?: BatchObserver): Batches {
   const { store, clock, log } = parts
   const active = new Map<string, BatchRun>()
+  /** Batches of which a rerun is about to begin. */
+  const rerunning = new Set<string>()
   let paused = false
 
-  function launch(record: BatchRecord, known: ReadonlyMap<string, Outcome>): BatchRun {
+  function launch(record: BatchRecord, known: KnownTargets): BatchRun {
     const running = active.get(record.id)
     if (running !== undefined) return running
-    const run = new BatchRun(parts, { record, principal: principalOf(record.principal), known }, invoke)
+    const run = new BatchRun(parts, { record, principal: principalOf(record.principal), known }, invoke, observer)
     active.set(record.id, run)
     if (paused) run.pause()
     run.ended
@@ -78,6 +89,7 @@ export function createBatches(parts: RuntimeParts, invoke: Invoke): Batches {
     refuseDrift(plan, request.plan_digest)
     await authorisePlan(parts, plan, principal)
     const [id, at] = [newId(clock), clock.now()]
+    await announceRerun(store, { of: request.rerun_of, id, at })
     const record = await store.createBatch(
       {
         id,
@@ -91,22 +103,13 @@ export function createBatches(parts: RuntimeParts, invoke: Invoke): Batches {
       [{ type: 'started', at, data: { targets: plan.targets.length, batches: plan.batches.length } }],
     )
     if (record.id !== id) return sameRequest(record, request_digest)
-    return launch(record, new Map()).record()
+    return launch(record, NOTHING_KNOWN).record()
   }
 
   /** The batch that was begun under this key; one that its process has left is taken up again. */
   async function heldBy(key: string | undefined, digest: string, { id }: Principal): Promise<BatchRecord | null> {
     const held = key === undefined ? null : await store.getKeyedBatch(id, key)
     return held === null ? null : resume(sameRequest(held, digest).id)
-  }
-
-  /** What is done again here must not be replayed as well. */
-  async function archiveLetters(id: string, targets: ReadonlySet<string>): Promise<void> {
-    for await (const { target, dead_letter } of runsOfBatch(store, id)) {
-      if (dead_letter === null || target === null || !targets.has(target)) continue
-      const change = { from: ['open'], to: 'archived', at: clock.now(), next_at: null } as const
-      await store.changeDeadLetter({ id: dead_letter, ...change })
-    }
   }
 
   async function get(id: string): Promise<BatchRecord> {
@@ -117,13 +120,33 @@ export function createBatches(parts: RuntimeParts, invoke: Invoke): Batches {
     const record = await get(id)
     if (active.has(id)) return record
     if (!isOpen(record.state)) return record
-    const known = await outcomesOf(parts, id)
+    const known = await knownTargets(parts, id)
     if (active.has(id) || paused) return get(id)
     const at = clock.now()
-    const events = [{ type: 'resumed', at, data: { known: known.size } }] as const
+    const events = [{ type: 'resumed', at, data: { known: known.outcomes.size } }] as const
     const resumed = await store.changeBatch({ id, from: [record.state], to: record.state, at, events })
     if (resumed === null || active.has(id)) return get(id)
     return launch(resumed, known).record()
+  }
+
+  /** One that its process has left must not make a run before it is stopped. */
+  async function stop(id: string, principal: Principal, cancel: boolean): Promise<BatchRecord> {
+    const record = await get(id)
+    if (!isOpen(record.state)) return record
+    if (!active.has(id)) {
+      const at = clock.now()
+      const events = [{ type: 'stop_requested', at, data: { principal: principal.id, cancel } }] as const
+      const stopped = await store.changeBatch({ id, from: ['running'], to: 'stopping', at, events })
+      await resume(id)
+      // What is said here is written already.
+      if (stopped !== null && !cancel) return get(id)
+    }
+    await active.get(id)?.stop(principal.id, cancel)
+    return get(id)
+  }
+
+  function notResumed(batch: string, error: unknown): void {
+    log.error('a batch could not be resumed', { batch, error })
   }
 
   return {
@@ -132,28 +155,37 @@ export function createBatches(parts: RuntimeParts, invoke: Invoke): Batches {
     resume,
     async rerun(id, { rest, reason }, principal) {
       const record = await get(id)
-      if (isOpen(record.state)) throw wrongState(record)
-      const outcomes = await outcomesOf(parts, id)
-      const targets = record.facts.batches.flat().filter((target) => {
-        const outcome = outcomes.get(target)
-        return outcome === undefined ? rest : outcome !== 'done'
-      })
-      if (targets.length === 0) {
-        throw mhvError('MHV_BATCH_STATE', `no target of batch ${id} failed`, { details: { batch_id: id } })
+      if (rerunning.has(id)) throw mhvError('MHV_BATCH_STATE', `a rerun of batch ${id} is about to begin`)
+      rerunning.add(id)
+      try {
+        const targets = await targetsToRerun(parts, record, rest)
+        const again = await start(rerunRequest(record, targets, reason), principal)
+        await archiveLetters(parts, id, targets)
+        return again
+      } finally {
+        rerunning.delete(id)
       }
-      const again = await start({ ...requestOf(record, reason), targets, rerun_of: id }, principal)
-      await archiveLetters(id, new Set(targets))
-      return again
     },
-    async stop(id, principal, cancel) {
-      const record = await get(id)
-      if (!isOpen(record.state)) return record
-      if (!active.has(id)) await resume(id)
-      await active.get(id)?.stop(principal.id, cancel)
-      return get(id)
-    },
+    stop,
     async resumeLeft() {
-      for (const { id } of await store.listBatches({ state: OPEN_BATCHES, limit: 1_000 })) await resume(id)
+      let before: string | undefined
+      for (;;) {
+        const query = { state: OPEN_BATCHES, limit: LEFT_PAGE, ...(before === undefined ? {} : { before }) }
+        const left = await store.listBatches(query)
+        for (const { id } of left) await resume(id).catch((error: unknown) => notResumed(id, error))
+        if (left.length < LEFT_PAGE) return
+        before = left.at(-1)?.id
+      }
+    },
+    numbers() {
+      const sums = { running: 0, stopping: 0, acting: 0, waiting: 0 }
+      for (const run of active.values()) {
+        const { state, acting, waiting } = run.numbers()
+        sums[state === 'stopping' ? 'stopping' : 'running'] += 1
+        sums.acting += acting
+        sums.waiting += waiting
+      }
+      return sums
     },
     async wait(id, seconds, signal) {
       const run = active.get(id)
@@ -188,6 +220,18 @@ export async function findBatch(store: Pick<Store, 'getBatch'>, id: string): Pro
   return record
 }
 
+/** Before it begins, so that no other rerun can miss it. */
+async function announceRerun(
+  store: Pick<Store, 'changeBatch'>,
+  { of, id, at }: { readonly of: string | undefined; readonly id: string; readonly at: number },
+): Promise<void> {
+  if (of === undefined) return
+  const events = [{ type: 'rerun_started', at, data: { batch_id: id } }] as const
+  for (const state of ENDED_BATCHES) {
+    if ((await store.changeBatch({ id: of, from: [state], to: state, at, events })) !== null) return
+  }
+}
+
 function refuseDrift({ digest }: BatchPlan, expected: string | undefined): void {
   if (expected === undefined || expected === digest) return
   throw mhvError(
@@ -197,10 +241,6 @@ function refuseDrift({ digest }: BatchPlan, expected: string | undefined): void 
       details: { plan_digest: expected, now: digest },
     },
   )
-}
-
-function wrongState({ id, state }: BatchRecord) {
-  return mhvError('MHV_BATCH_STATE', `batch ${id} is ${state}`, { details: { batch_id: id, state } })
 }
 
 function sameRequest(record: BatchRecord, digest: string): BatchRecord {
@@ -231,20 +271,4 @@ function factsOf({ redactor }: RuntimeParts, plan: BatchPlan, request: StartRequ
     request_digest,
     rerun_of: request.rerun_of ?? null,
   })
-}
-
-/** What a batch was asked for, to ask for it again. */
-function requestOf({ id, operation, facts }: BatchRecord, reason: string | undefined): StartRequest {
-  const { input, parallel, failure_limit, timeout, priority, batches } = facts
-  return {
-    operation,
-    input,
-    select: `targets of ${id}`,
-    parallel,
-    priority,
-    reason: reason ?? facts.reason ?? undefined,
-    ...(timeout === null ? {} : { timeout }),
-    ...(failure_limit === null ? {} : { max_fail: failure_limit }),
-    ...(batches.length > 1 ? { batch_size: String(batches[0]?.length ?? 1) } : {}),
-  }
 }

@@ -2,7 +2,7 @@ import type { Progress } from '../core/context.ts'
 import type { RunEvent } from '../core/events.ts'
 import { isFinal, type WorkerResult } from '../core/result.ts'
 import type { ControlParts } from './control.ts'
-import { findRun } from './control.ts'
+import { findRun } from './run-calls.ts'
 import { toResult } from './to-result.ts'
 
 /** What can be seen of a run that is followed, in the order in which it came. */

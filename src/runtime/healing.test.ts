@@ -346,4 +346,25 @@ suite('RES-02 runs of this process', () => {
     await fixture.clock.advance(90_000)
     assert.equal(passes, 3)
   })
+
+  test('each pass removes the idempotency keys whose time is over, also where runs could not be looked after', async () => {
+    for (const broken of [false, true]) {
+      const fixture = createRuntimeFixture()
+      const { store, clock } = fixture
+      const assertOwner = async () => {
+        throw mhvError('MHV_JOURNAL_UNAVAILABLE', 'not now')
+      }
+      const parts = broken ? { ...fixture.parts, store: { ...store, assertOwner } } : fixture.parts
+      await fixture.run(fixture.call('probe.script', {}, { idempotency_key: 'old' }))
+      await clock.advance(7 * 86_400_000)
+      await fixture.run(fixture.call('probe.script', {}, { idempotency_key: 'new' }))
+      const healing = createHealing(parts, never)
+      healing.begin()
+      await clock.advance(30_000)
+      healing.stop()
+      // What the pass has left: nothing now, and the new one when its time is over.
+      assert.equal(await store.expireKeys(clock.now()), 0)
+      assert.equal(await store.expireKeys(clock.now() + 7 * 86_400_000), 1)
+    }
+  })
 })

@@ -16,7 +16,7 @@ export interface Healed {
 export interface Healing {
   /** One pass: at start, before anything new is accepted; and then periodically. Throws what the journal throws. */
   pass(): Promise<Healed>
-  /** Passes every `runs.heal_seconds` from now on. */
+  /** Passes every `runs.heal_seconds` from now on; idempotency keys whose time is over go with each. */
   begin(): void
   stop(): void
 }
@@ -97,12 +97,18 @@ export function createHealing(parts: RuntimeParts, resume: Resume): Healing {
     return { ...(await healJournal()), stuck: giveUpStuck() }
   }
 
+  async function passAgain(): Promise<void> {
+    await pass().catch((error: unknown) => log.error('runs could not be looked after', { error: toMhvError(error) }))
+    if (stopped) return
+    await store
+      .expireKeys(clock.now())
+      .catch((error: unknown) => log.error('old keys could not be removed', { error: toMhvError(error) }))
+  }
+
   function begin(): void {
     if (stopped) return
     cancelNext = clock.after(parts.environment.runs.heal_seconds * 1000, () => {
-      pass()
-        .catch((error: unknown) => log.error('runs could not be looked after', { error: toMhvError(error) }))
-        .finally(begin)
+      void passAgain().finally(begin)
     })
   }
 

@@ -19,6 +19,8 @@ export interface IsolatedWorkers {
   down(): readonly string[]
   /** Of every worker with a process of its own, for the metrics. */
   processes(): readonly ProcessFacts[]
+  /** Ends the processes of workers that are not up yet; those that are up are closed as workers are. */
+  endStarting(): Promise<void>
 }
 
 export interface IsolationParts {
@@ -35,13 +37,18 @@ export interface IsolationParts {
  */
 export function isolateWorkers(registry: Registry, parts: IsolationParts): IsolatedWorkers {
   const isolated = registry.workers.filter((worker) => parts.settingsOf(worker).isolation === 'process')
-  if (isolated.length === 0) return { registry, down: () => [], processes: () => [] }
+  if (isolated.length === 0) {
+    return { registry, down: () => [], processes: () => [], endStarting: async () => undefined }
+  }
   const proxies = new Map(isolated.map((worker) => [worker.name, isolate(worker, parts)]))
   const workers = registry.workers.map((worker) => proxies.get(worker.name)?.worker ?? worker)
   return {
     registry: createRegistry(workers),
     down: () => [...proxies].flatMap(([name, { supervisor }]) => (supervisor()?.down() ? [name] : [])),
     processes: () => [...proxies].map(([name, { supervisor }]) => factsOf(name, supervisor())),
+    async endStarting() {
+      await Promise.all([...proxies.values()].map((each) => each.endStarting()))
+    },
   }
 }
 
@@ -89,8 +96,9 @@ class ProcessConnection implements WorkerConnection {
     this.#lastHandle += 1
     const handle = this.#lastHandle
     this.#contexts.set(handle, context)
-    const { run_id, attempt, principal, effect, target, settings, deadline } = context
-    const facts = { run_id, attempt, principal, effect, target, settings, deadline }
+    const { run_id, attempt, principal, effect, target, settings, deadline, bandwidth } = context
+    const bandwidth_limit = bandwidth.limit
+    const facts = { run_id, attempt, principal, effect, target, settings, deadline, bandwidth_limit }
     const request = { handle, operation, act, input, facts, ...(failure === undefined ? {} : { failure }) }
     try {
       return await busyWith(serving, () => serving.child.peer.call('act', request, context.signal))
@@ -151,11 +159,13 @@ interface Isolated {
   readonly worker: AnyWorker
   /** Undefined until its first use. */
   supervisor(): Supervisor | undefined
+  endStarting(): Promise<void>
 }
 
 function isolate(worker: AnyWorker, parts: IsolationParts): Isolated {
   // One for the life of the instance: what it counts must outlive a start that fails.
   let supervisor: Supervisor | undefined
+  let isUp = false
   const contexts = new Map<number, OperationContext>()
 
   async function connect(context: WorkerContext): Promise<ProcessConnection> {
@@ -164,9 +174,10 @@ function isolate(worker: AnyWorker, parts: IsolationParts): Isolated {
       settings: parts.settingsOf(worker).process,
       clock: parts.clock,
       log: parts.log,
-      start: () => startConnected(worker, parts, context, contexts),
+      start: (signal) => startConnected(worker, parts, { context, contexts, signal }),
     })
     await supervisor.ready()
+    isUp = true
     return new ProcessConnection(worker, supervisor, contexts)
   }
 
@@ -178,6 +189,9 @@ function isolate(worker: AnyWorker, parts: IsolationParts): Isolated {
   })
   return {
     supervisor: () => supervisor,
+    async endStarting() {
+      if (!isUp) await supervisor?.close()
+    },
     worker: {
       ...worker,
       connect,
@@ -209,17 +223,26 @@ function isolateOperation(spec: OperationSpec): OperationSpec {
 /** How long a process may take until its worker is connected, in milliseconds. */
 const CONNECT_MS = 60_000
 
+interface Start {
+  readonly context: WorkerContext
+  readonly contexts: ReadonlyMap<number, OperationContext>
+  /** Aborted when the instance stops. */
+  readonly signal: AbortSignal
+}
+
 async function startConnected(
   worker: AnyWorker,
   parts: IsolationParts,
-  context: WorkerContext,
-  contexts: ReadonlyMap<number, OperationContext>,
+  { context, contexts, signal }: Start,
 ): Promise<Child> {
   const { process: settings } = parts.settingsOf(worker)
   const methods = parentMethods(context, contexts)
   const child = await startChild({ worker: worker.name, settings, environment: worker.environment ?? [], methods })
   const cancel = parts.clock.after(CONNECT_MS, () => child.kill(`it was not up after ${CONNECT_MS / 1000} s`))
+  const stop = () => child.kill('the instance is stopping')
+  signal.addEventListener('abort', stop, { once: true })
   try {
+    signal.throwIfAborted()
     const { worker_id, settings: own, folder } = context
     const start = { module: parts.workersModule.href, worker: worker.name, worker_id, settings: own, folder }
     if (settings.cpu_percent !== null && child.limitedBy === 'watchdog') {
@@ -232,9 +255,11 @@ async function startConnected(
   } catch (error) {
     child.kill('it did not connect')
     await child.gone
+    if (signal.aborted) throw signal.reason
     throw downWhere(worker.name, error)
   } finally {
     cancel()
+    signal.removeEventListener('abort', stop)
   }
 }
 
@@ -255,6 +280,7 @@ function parentMethods(context: WorkerContext, contexts: ReadonlyMap<number, Ope
         ?.progress(progress)
         .catch((error: unknown) => log.warn('progress could not be passed on', { error }))
     },
+    takeBandwidth: async (handle, bytes, signal) => of(handle).bandwidth.take(bytes, signal),
     log: (level, message, fields) => log[level](message, fields as Readonly<Record<string, unknown>>),
     async resolve(given) {
       const secret = await secrets.resolve(given)

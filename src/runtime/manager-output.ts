@@ -1,4 +1,5 @@
 import type { Principal } from '../core/context.ts'
+import { toMhvError } from '../core/errors.ts'
 import { leftOutOf } from '../core/left-out.ts'
 import type { WorkerResult } from '../core/result.ts'
 import type { Instance } from './instance.ts'
@@ -20,17 +21,21 @@ export interface WholeOutput {
 
 /**
  * A result has the beginning and the end of a long output; the journal has more. This reads it from there, up to
- * `maxBytes`; where even the journal has not all of it, or may not be asked, the text stays as it is.
+ * `maxBytes`; where even the journal has not all of it, or cannot be asked, the text stays as it is; the latter is logged.
  */
 export async function wholeOutput(
-  instance: Pick<Instance, 'control'>,
+  instance: Pick<Instance, 'control' | 'log'>,
   principal: Principal,
   { run_id, output }: Pick<WorkerResult, 'run_id' | 'output'>,
   maxBytes: number,
 ): Promise<WholeOutput> {
   // Bytes are output; characters would be data that the journal has no more of.
   if (output === null || leftOutOf(output)?.unit !== 'bytes') return { output, cut: false }
-  const whole = await readOutput(instance, principal, run_id, maxBytes).catch(() => undefined)
+  const whole = await readOutput(instance, principal, run_id, maxBytes).catch((thrown: unknown) => {
+    const error = toMhvError(thrown)
+    instance.log.warn('the whole output of a run could not be read from the journal', { run_id, error })
+    return undefined
+  })
   return whole === undefined ? { output, cut: true } : { output: whole, cut: false }
 }
 

@@ -18,7 +18,7 @@ export interface PromptOperation {
 }
 
 export interface ManagerOptions {
-  readonly instance: Pick<Instance, 'invoke' | 'control' | 'registry' | 'principal'> &
+  readonly instance: Pick<Instance, 'invoke' | 'control' | 'registry' | 'principal' | 'log'> &
     Partial<Pick<Instance, 'managerLimits'>>
   readonly clock: Clock
   /** Instead of the instance's settings `manager.*`. */

@@ -193,7 +193,10 @@ export function createWorkerManager(options: ManagerOptions): WorkerManager {
     async health_check() {
       const workers = manager.list_workers()
       const { max_concurrent, max_spawned } = limits
-      const breakers = await openBreakers(instance, principal, workers).catch(() => null)
+      const breakers = await openBreakers(instance, principal, workers).catch((thrown: unknown) => {
+        instance.log.warn('the health of the workers could not be asked for', { error: toMhvError(thrown) })
+        return null
+      })
       const status = breakers === null ? 'unknown' : breakers.length === 0 ? 'healthy' : 'degraded'
       const open_breakers = breakers ?? []
       return { status, workers_active: workers.length, max_concurrent, max_spawned, open_breakers, workers }

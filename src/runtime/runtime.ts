@@ -8,6 +8,7 @@ import type { WorkerResult } from '../core/result.ts'
 import type { Policy } from '../governance/policy.ts'
 import type { Redactor } from '../governance/redaction.ts'
 import type { Admission } from '../resilience/admission.ts'
+import type { Bandwidths } from '../resilience/bandwidth.ts'
 import type { BreakerLimits } from '../resilience/circuit-breaker.ts'
 import type { CircuitBreakers } from '../resilience/circuit-breakers.ts'
 import type { RetryLimits, RetryPolicy } from '../resilience/retry.ts'
@@ -67,6 +68,8 @@ export interface Environment {
   workerSettings(worker: string): unknown
   breakerLimits(worker: string): BreakerLimits
   retryLimits(worker: string): RetryLimits
+  /** Bytes per second, 0 for no limit; with a target, what the worker's settings are for that. */
+  bandwidthLimit(worker: string, target: string | null): number
   /** Of one worker, with what it has otherwise. */
   deadLetters(worker: string): DeadLetterSettings
   /** Throws MHV_TARGET_UNKNOWN or MHV_TARGET_UNSUPPORTED. */
@@ -84,6 +87,7 @@ export interface RuntimeParts {
   readonly store: Store
   readonly policy: Policy
   readonly admission: Admission
+  readonly bandwidth: Bandwidths
   readonly breakers: CircuitBreakers
   readonly retry: RetryPolicy
   readonly notifier: Notifier

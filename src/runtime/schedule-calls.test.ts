@@ -106,6 +106,13 @@ rules:
 `
     const { call, runs } = createCalls({ policy })
     await assert.rejects(call('schedule_run_now', { name: 'hourly' }), { code: 'MHV_POLICY_DENIED' })
+    const reading = 'version: 1\nname: p\nrules:\n  - { id: reads, decision: allow, effects: [read] }\n'
+    const reader = createCalls({ policy: reading })
+    await assert.rejects(reader.call('schedule_run_now', { name: 'hourly' }), {
+      code: 'MHV_POLICY_DENIED',
+      message: /probe\.script/,
+    })
+    assert.deepEqual(await reader.runs(), [])
     assert.deepEqual(await runs(), [])
   })
 

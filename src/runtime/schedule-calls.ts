@@ -3,6 +3,8 @@ import { MISSED_POLICIES, OVERLAP_POLICIES } from '../config/schedule-schema.ts'
 import type { Schedule } from '../config/schedules.ts'
 import { isoTime } from '../core/clock.ts'
 import { mhvError } from '../core/errors.ts'
+import { type Effect, narrower } from '../core/operation.ts'
+import type { Registry } from '../core/registry.ts'
 import { anyResultSchema } from '../core/result.ts'
 import { didYouMean, quoted } from '../core/suggest.ts'
 import type { ControlCall, ControlParts } from './control.ts'
@@ -48,9 +50,9 @@ function iso(at: number | null): string | null {
   return at === null ? null : isoTime(at)
 }
 
-function shown(schedule: Schedule, state: ScheduleState): z.output<typeof scheduleSchema> {
+function shown(schedule: Schedule, state: ScheduleState, now: number): z.output<typeof scheduleSchema> {
   const { description, operation, target, timing } = schedule
-  const [next = null] = state.paused === null ? nextRuns(schedule, state, 1) : []
+  const [next = null] = state.paused === null ? nextRuns(schedule, state, now, 1) : []
   return {
     name: schedule.name,
     description,
@@ -89,7 +91,11 @@ const scheduleList = control({
   example: {},
   async run(parts) {
     const list = parts.schedules?.list ?? []
-    return { schedules: await Promise.all(list.map(async (each) => shown(each, await stateOf(parts, each)))) }
+    return {
+      schedules: await Promise.all(
+        list.map(async (each) => shown(each, await stateOf(parts, each), parts.clock.now())),
+      ),
+    }
   },
 })
 
@@ -123,14 +129,14 @@ const scheduleShow = control({
     const schedule = findSchedule(parts, wanted)
     const state = await stateOf(parts, schedule)
     return {
-      schedule: shown(schedule, state),
+      schedule: shown(schedule, state, parts.clock.now()),
       input: schedule.input,
       overlap: schedule.overlap,
       missed: schedule.missed,
       max_missed: schedule.maxMissed,
       jitter: schedule.jitterMs / 1000,
       timezone: schedule.timezone,
-      next_runs: nextRuns(schedule, state, count).map(isoTime),
+      next_runs: nextRuns(schedule, state, parts.clock.now(), count).map(isoTime),
       firing: iso(state.firing?.occurrence ?? null),
       queued: iso(state.queued),
       paused: state.paused === null ? null : { ...state.paused, at: isoTime(state.paused.at) },
@@ -159,7 +165,7 @@ const schedulePause = control({
     }
     const state = await schedulerOf(parts).change(schedule, (before) => ({ ...before, queued: null, paused }))
     await audit(parts, principal.id, 'schedule_pause', schedule, { reason: why })
-    return { schedule: shown(schedule, state) }
+    return { schedule: shown(schedule, state, parts.clock.now()) }
   },
 })
 
@@ -180,18 +186,38 @@ const scheduleResume = control({
     const done_until = parts.clock.now()
     const state = await schedulerOf(parts).change(schedule, (before) => ({ ...before, paused: null, done_until }))
     await audit(parts, principal.id, 'schedule_resume', schedule, { reason: why })
-    return { schedule: shown(schedule, state) }
+    return { schedule: shown(schedule, state, parts.clock.now()) }
   },
 })
 
 const MAX_WAIT_SECONDS = 45
+
+/** The part of an answer of `schedule_show` that says what the schedule calls. */
+const shownCall = z.object({
+  schedule: z.object({ operation: z.string() }),
+  input: z.record(z.string(), z.unknown()),
+})
+
+/** The most that a schedule may change. What is masked in its input may count: then it is the most of the operation. */
+function effectOfShown(registry: Registry, { schedule, input }: z.output<typeof shownCall>): Effect {
+  const { spec } = registry.operation(schedule.operation)
+  const parsed = z.safeParse(spec.input, input)
+  if (spec.effectOf === undefined || !parsed.success) return spec.effect
+  return narrower(spec.effect, spec.effectOf(parsed.data))
+}
 
 const scheduleRunNow = control({
   name: 'schedule_run_now',
   cli: ['schedules', 'run-now'],
   title: 'Run a schedule now',
   summary: 'Does now, once, what a schedule does, as whoever asks. Its occurrences stay as they are, paused or not.',
-  effect: 'write',
+  effect: 'destroy',
+  effectFrom: {
+    call: 'schedule_show',
+    input: ({ name: wanted }) => ({ name: wanted }),
+    effectOf: (registry, answer) => effectOfShown(registry, shownCall.parse(answer)),
+  },
+  authorisedEach: true,
   needsRuntime: true,
   input: z.object({
     name,

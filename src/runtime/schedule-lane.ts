@@ -196,20 +196,26 @@ export function createLane(parts: SchedulerParts, schedule: Schedule, onIdle: ()
     if (now.paused !== null) return false
     const running = await runningRun(now)
     if (now.queued !== null && running === null) return claim(now.queued)
-    const { fire: due, missed, missedUntil } = planSchedule(schedule, now, clock.now())
+    const { fire: due, missed, andMore, missedUntil } = planSchedule(schedule, now, clock.now())
     if (missedUntil !== null) {
       await passBy(missedUntil)
-      log.warn('occurrences were missed', { schedule: name, count: missed, until: isoTime(missedUntil) })
+      log.warn('occurrences were missed', {
+        schedule: name,
+        count: missed,
+        and_more: andMore,
+        until: isoTime(missedUntil),
+      })
       tell('missed', missed)
       return true
     }
     if (due === null) return false
-    if (running === null || schedule.overlap === 'allow') return claim(due.occurrence)
+    if (running === null) return claim(due.occurrence)
     // What is caught up with comes one after the other; only what is on time can overlap.
     if (due.late) {
       blocked = true
       return false
     }
+    if (schedule.overlap === 'allow') return claim(due.occurrence)
     const reason = mhvError('MHV_RUN_CANCELLED', 'the next occurrence of its schedule has come')
     return overlapping(now, due.occurrence, () => running.abort(reason))
   }
@@ -252,10 +258,11 @@ export function createLane(parts: SchedulerParts, schedule: Schedule, onIdle: ()
     },
     advance,
     wakeAt() {
-      if (busy || !opened || state === undefined) return Number.POSITIVE_INFINITY
+      if (busy || stopped || !opened || state === undefined) return Number.POSITIVE_INFINITY
       if (tryAt !== null) return clock.now() + tryAt - clock.monotonic()
-      if (state.paused !== null || blocked) return Number.POSITIVE_INFINITY
+      // What was claimed before it was paused is brought to its end.
       if (state.firing !== null) return 0
+      if (state.paused !== null || blocked) return Number.POSITIVE_INFINITY
       return nextWake(state)
     },
     waitsForRun: () => blocked || (state?.queued ?? null) !== null,

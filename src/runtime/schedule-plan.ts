@@ -12,17 +12,27 @@ const COUNTED = 1_000
 export interface SchedulePlan {
   /** Occurrences that are given up, because nobody was there in time. */
   readonly missed: number
+  /** Whether there are more of those, further back, that are not counted. */
+  readonly andMore: boolean
   /** The last occurrence that is given up; null where none is. */
   readonly missedUntil: number | null
   /** The occurrence to fire now; `late` where it is one that was missed and is caught up with. */
   readonly fire: { readonly occurrence: number; readonly late: boolean } | null
 }
 
-/** When an occurrence is fired: its jitter is the same for everyone who computes it. */
-export function fireAt({ name, jitterMs }: Pick<Schedule, 'name' | 'jitterMs'>, occurrence: number): number {
+/**
+ * When an occurrence is fired: its jitter is the same for everyone who computes it, and ends before the next occurrence,
+ * which daylight saving may bring closer than the rest of the year does.
+ */
+export function fireAt(
+  { name, jitterMs, recurrence }: Pick<Schedule, 'name' | 'jitterMs' | 'recurrence'>,
+  occurrence: number,
+): number {
   if (jitterMs === 0) return occurrence
+  const next = recurrence.next(occurrence)
+  const most = next === null ? jitterMs : Math.min(jitterMs, next - occurrence)
   const digest = createHash('sha256').update(`${name}\0${occurrence}`).digest()
-  return occurrence + Math.floor((digest.readUInt32BE(0) / 2 ** 32) * jitterMs)
+  return occurrence + Math.floor((digest.readUInt32BE(0) / 2 ** 32) * most)
 }
 
 /**
@@ -31,12 +41,12 @@ export function fireAt({ name, jitterMs }: Pick<Schedule, 'name' | 'jitterMs'>, 
  * so many, oldest first.
  */
 export function planSchedule(schedule: Schedule, state: Pick<ScheduleState, 'done_until'>, now: number): SchedulePlan {
-  const { times } = schedule.recurrence.latest(state.done_until, now, COUNTED)
-  // None before its turn: what follows one that is not due yet is not due either.
-  const waiting = times.findIndex((time) => fireAt(schedule, time) > now)
-  const due = waiting < 0 ? times : times.slice(0, waiting)
+  const { times, more } = schedule.recurrence.latest(state.done_until, now, COUNTED)
+  // Each is fired before the next one occurs, so only the last may not be due yet.
+  const newest = times.at(-1)
+  const due = newest !== undefined && fireAt(schedule, newest) > now ? times.slice(0, -1) : times
   const last = due.at(-1)
-  if (last === undefined) return { missed: 0, missedUntil: null, fire: null }
+  if (last === undefined) return { missed: 0, andMore: false, missedUntil: null, fire: null }
   const onTime = now - fireAt(schedule, last) <= LATE_MS
   const late = onTime ? due.slice(0, -1) : due
   const kept = caughtUp(schedule, late, onTime)
@@ -44,6 +54,7 @@ export function planSchedule(schedule: Schedule, state: Pick<ScheduleState, 'don
   const [first = onTime ? last : undefined] = kept
   return {
     missed: given.length,
+    andMore: more,
     missedUntil: given.at(-1) ?? null,
     fire: first === undefined ? null : { occurrence: first, late: kept.length > 0 },
   }
@@ -60,17 +71,20 @@ export function wakeAt(schedule: Schedule, state: Pick<ScheduleState, 'done_unti
   return next === null ? null : fireAt(schedule, next)
 }
 
-/** The next `count` times at which runs begin, if nothing comes between. */
+/** The next `count` times after `now` at which runs begin, if nothing comes between. What was missed is none of them. */
 export function nextRuns(
   schedule: Schedule,
   state: Pick<ScheduleState, 'done_until'>,
+  now: number,
   count: number,
 ): readonly number[] {
   const times: number[] = []
-  for (let at = state.done_until; times.length < count; ) {
+  // As far back as an occurrence may lie whose jitter is not over.
+  for (let at = Math.max(state.done_until, now - schedule.jitterMs - 1); times.length < count; ) {
     const next = schedule.recurrence.next(at)
     if (next === null) break
-    times.push(fireAt(schedule, next))
+    const begins = fireAt(schedule, next)
+    if (begins > now) times.push(begins)
     at = next
   }
   return times

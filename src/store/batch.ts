@@ -19,14 +19,21 @@ export type BatchState = (typeof BATCH_STATES)[number]
 /** States in which it has not ended. */
 export const OPEN_BATCHES = ['running', 'stopping'] as const satisfies readonly BatchState[]
 
+/**
+ * - `target_refused`: there is no run for a target, and it counts as failed.
+ * - `target_cut_off`: the stop of the instance has cancelled its run before that acted; it is its turn again.
+ * - `rerun_started`: written into the log of the batch whose failed targets are done again, just before that begins.
+ */
 export const BATCH_EVENT_TYPES = [
   'started',
   'batch_started',
   'target_refused',
+  'target_cut_off',
   'limit_exceeded',
   'stop_requested',
   'resumed',
   'finished',
+  'rerun_started',
 ] as const
 
 export interface NewBatchEvent {

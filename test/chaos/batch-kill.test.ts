@@ -35,6 +35,12 @@ async function effectsOf(folder: string): Promise<readonly string[]> {
   return text.split('\n').filter((line) => line !== '')
 }
 
+interface Child {
+  readonly target: string
+  readonly status: string
+  readonly effect_certainty: string
+}
+
 interface Shown {
   readonly batch: { readonly batch_id: string; readonly state: string; readonly done: number; readonly failed: number }
 }
@@ -52,7 +58,7 @@ async function goOn(folder: string, store?: (store: Store) => Store) {
     if (found === undefined) return null
     await ask(instance, 'batch_resume', { batch_id: found.batch_id })
     const { batch } = (await ask(instance, 'batch_get', { batch_id: found.batch_id, seconds: 45 })) as unknown as Shown
-    const { runs } = (await ask(instance, 'run_list', { limit: 200 })) as { runs: { target: string; status: string }[] }
+    const { runs } = (await ask(instance, 'run_list', { limit: 200 })) as { runs: Child[] }
     return { batch, runs, effects: await effectsOf(folder) }
   } finally {
     await instance.close()
@@ -99,6 +105,29 @@ suite('RES-11: kill -9 at every step of a batch', { concurrency: availableParall
     }))
     assert.ok(found)
     assert.throws(() => check(found), /an effect was had twice/)
+    await rm(folder, { recursive: true, force: true })
+  })
+
+  test('ended as `stop` ends it, in the midst: only what acted may count as failed, and what waited is run once', async () => {
+    const folder = await batchFolder()
+    let begun = 0
+    const halfway = Promise.withResolvers<void>()
+    const instance = await openBatchInstance(folder, {
+      onEffect: () => {
+        begun += 1
+        // Two act and two wait for their slot.
+        if (begun === 13) halfway.resolve()
+      },
+    })
+    await ask(instance, 'batch_run', { ...BATCH, seconds: 0 })
+    await halfway.promise
+    await instance.close()
+    assert.ok((await effectsOf(folder)).length < TARGETS.length, 'it was over before it was ended')
+    const found = await goOn(folder)
+    assert.ok(found)
+    check(found)
+    const untouched = found.runs.filter(({ effect_certainty }) => effect_certainty === 'none')
+    assert.deepEqual(untouched, [], 'failed without having acted')
     await rm(folder, { recursive: true, force: true })
   })
 

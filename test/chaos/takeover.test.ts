@@ -31,10 +31,12 @@ class Child {
     this.process.stdin.write(`${line}\n`)
   }
 
-  async hears<Key extends keyof Said>(key: Key): Promise<NonNullable<Said[Key]>> {
-    const find = () => this.#said.findIndex((each) => each[key] !== undefined)
-    assert.ok(await until(() => find() >= 0, 20_000), `it never said "${key}", but ${JSON.stringify(this.#said)}`)
-    return this.#said.splice(find(), 1)[0]?.[key] as NonNullable<Said[Key]>
+  /** What it says of one of these, whichever comes first. */
+  async hears<Key extends keyof Said>(...keys: readonly Key[]): Promise<NonNullable<Said[Key]>> {
+    const find = () => this.#said.findIndex((each) => keys.some((key) => each[key] !== undefined))
+    assert.ok(await until(() => find() >= 0, 20_000), `it never said "${keys}", but ${JSON.stringify(this.#said)}`)
+    const [said] = this.#said.splice(find(), 1)
+    return keys.map((key) => said?.[key]).find((each) => each !== undefined) as NonNullable<Said[Key]>
   }
 
   signal(signal: NodeJS.Signals): void {
@@ -80,7 +82,7 @@ async function takeOver(...control: readonly string[]) {
     const done = await second.hears('result')
 
     first.signal('SIGCONT')
-    const answer = await Promise.race([first.hears('error'), first.hears('result')])
+    const answer = await first.hears('error', 'result')
     first.tell('call m')
     const late = control.length === 0 ? await first.hears('error') : undefined
     first.tell('ready')
@@ -98,6 +100,7 @@ async function takeOver(...control: readonly string[]) {
 
 suite('RES-02 a process that is stopped while another takes its folder over', {
   skip: process.platform !== 'linux',
+  concurrency: true,
 }, () => {
   test('RES-02 does not act when it goes on: its run was ended, and the work is done once', async () => {
     const { cutOff, done, answer, late, readiness, ledger } = await takeOver()

@@ -95,6 +95,41 @@ suite('RES-13: an operation is the same in both modes of isolation', () => {
   })
 })
 
+for (const isolation of ['none', 'process']) {
+  suite(`RES-10: the bandwidth of a worker, isolation ${isolation}`, () => {
+    const limited = (more: object = {}) =>
+      isolationInstance({ trouble: { isolation, bandwidth_limit: 400_000 } }, { blocks: { trouble: more } })
+
+    test('all its runs together keep to it, and to the order of their calls', async () => {
+      await using held = await limited()
+      await held.call('trouble.transfer', { pieces: 0 })
+      const began = performance.now()
+      const runs = await Promise.all(
+        [1, 2, 3, 4].map(() => held.call('trouble.transfer', { pieces: 4, bytes: 25_000 })),
+      )
+      const seconds = (performance.now() - began) / 1000
+      for (const { status, data } of runs) assert.deepEqual([status, data], ['completed', { value: 400_000 }])
+      // Of 400,000 bytes 100,000 go at once.
+      assert.ok(seconds >= 0.74, `${seconds} s`)
+      assert.ok(seconds < 3, `${seconds} s`)
+    })
+
+    test("a target's own limit holds within it, and a deadline ends the wait", async () => {
+      await using held = await limited({ overrides: { bandwidth_limit: 1_000 } })
+      const { data } = await held.call('trouble.transfer', { pieces: 2 })
+      assert.deepEqual(data, { value: 1_000 })
+      const { error_code } = await held.call('trouble.transfer', { pieces: 1 }, { timeout: 0.5 })
+      assert.equal(error_code, 'MHV_RUN_TIMEOUT')
+    })
+
+    test('what is no number of bytes is a defect of the worker', async () => {
+      await using held = await limited()
+      const { error_code } = await held.call('trouble.transfer', { bytes: -1 })
+      assert.equal(error_code, 'MHV_INTERNAL')
+    })
+  })
+}
+
 suite('a worker in its own process', () => {
   test('has secrets that are masked here, state, and ports of other processes', async () => {
     const file = join(outside.folder, 'seen')

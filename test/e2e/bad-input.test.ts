@@ -22,7 +22,8 @@ interface Ended {
 }
 
 async function cli(...args: string[]): Promise<Ended> {
-  const options = { env: { PATH: process.env.PATH, HOME: '/nonexistent' }, timeout: 60_000 }
+  const { PATH, NODE_COMPILE_CACHE } = process.env
+  const options = { env: { PATH, NODE_COMPILE_CACHE, HOME: '/nonexistent' }, timeout: 60_000 }
   return run(process.execPath, [BIN, ...args], options).then(
     ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
     ({ code, stdout, stderr }) => ({ code, stdout, stderr }),

@@ -184,7 +184,7 @@ describe('CLI-02: completion never gets in the way', () => {
   })
 })
 
-describe('CLI-02: the scripts, in the shells themselves', () => {
+describe('CLI-02: the scripts, in the shells themselves', { concurrency: 3 }, () => {
   let command: CliCommand
   before(async () => {
     command = await cliCommand(PROGRAM)
@@ -194,10 +194,19 @@ describe('CLI-02: the scripts, in the shells themselves', () => {
   const lines = (text: string) => text.split('\n').filter((line) => line !== '')
 
   describe('bash', { skip: shellMissing('bash') }, () => {
+    /** What `mahavishnu completion bash` printed. */
+    let printed: string
+    before(async () => {
+      const { code, stdout, stderr } = await inShell('bash', 'mahavishnu completion bash', { command })
+      assert.deepEqual([code, stderr], [0, ''])
+      printed = join(command.path, 'completion.bash')
+      await writeFile(printed, stdout)
+    })
+
     /** COMPREPLY for the words of bash, the last of which is at the cursor. */
     async function reply(words: readonly string[], type = 9): Promise<readonly string[]> {
       const script = [
-        'eval "$(mahavishnu completion bash)"',
+        `eval "$(cat ${quoteWord(printed)})"`,
         'complete -p mahavishnu >&2',
         `COMP_WORDS=(mahavishnu --folder ${[folder.path, ...words].map(quoteWord).join(' ')})`,
         `COMP_CWORD=${words.length + 2}; COMP_TYPE=${type}`,
@@ -235,21 +244,31 @@ describe('CLI-02: the scripts, in the shells themselves', () => {
   })
 
   describe('fish', { skip: shellMissing('fish') }, () => {
-    async function reply(words: string): Promise<readonly string[]> {
-      const line = `mahavishnu --folder ${folder.path} ${words}`
-      const script = `mahavishnu completion fish | source; complete -C ${quoteWord(line)}`
+    /** What is offered for each of the lines, in one fish. */
+    async function replies(...typed: readonly string[]): Promise<readonly (readonly string[])[]> {
+      const asked = typed.map(
+        (words) => `echo =; complete -C ${quoteWord(`mahavishnu --folder ${folder.path} ${words}`)}`,
+      )
+      const script = ['mahavishnu completion fish | source', ...asked].join('\n')
       const env = { HOME: folder.path }
       const { stdout, stderr } = await inShell('fish', script, { command, env, cwd: folder.path })
       assert.equal(stderr, '')
-      return lines(stdout)
+      return stdout.split(/^=\n/m).slice(1).map(lines)
     }
 
     test('completes commands, targets, runs, choices and folders', async () => {
-      assert.match((await reply('ru'))[0] ?? '', /^runs\t/)
-      assert.deepEqual(await reply('probe touch '), ['one', 'two'])
-      assert.deepEqual(await reply('runs show '), [`${run_id}\tprobe.touch on one, completed`])
-      assert.deepEqual(await reply('probe touch one --priority c'), ['critical'])
-      assert.match((await reply('--folder sett')).join(), /^settings\//)
+      const [command = [], targets, runs, choices, folders = []] = await replies(
+        'ru',
+        'probe touch ',
+        'runs show ',
+        'probe touch one --priority c',
+        '--folder sett',
+      )
+      assert.match(command[0] ?? '', /^runs\t/)
+      assert.deepEqual(targets, ['one', 'two'])
+      assert.deepEqual(runs, [`${run_id}\tprobe.touch on one, completed`])
+      assert.deepEqual(choices, ['critical'])
+      assert.match(folders.join(), /^settings\//)
     })
   })
 

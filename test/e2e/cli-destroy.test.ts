@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { rm } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterEach, beforeEach, describe, test } from 'node:test'
 import { inRoot } from '../../scripts/lib/paths.ts'
 import { EXIT } from '../../src/core/error-table.ts'
@@ -52,6 +53,23 @@ describe('what destroys, where there is no terminal', () => {
   test('is not asked for where this input destroys nothing', async () => {
     const { code, stdout } = await here('probe', 'wipe', 'one', '--dry-run')
     assert.deepEqual([code, stdout], [0, 'wiped\n'])
+  })
+
+  test('nor by way of a schedule: what run-now does is what its operation does with its input', async () => {
+    const schedules = `version: 1
+schedules:
+  wipe: { operation: probe.wipe, target: one, every: 3600 }
+  look: { operation: probe.wipe, target: one, every: 3600, input: { dry_run: true } }
+`
+    await writeFile(join(folder, 'settings/schedules.yaml'), schedules)
+    const refused = await here('schedules', 'run-now', 'wipe')
+    assert.equal(refused.code, EXIT.input)
+    assert.match(refused.stderr, /^error MHV_CLI_NOT_CONFIRMED: schedules run-now wipe may destroy /)
+    assert.deepEqual(await runs(), [])
+    assert.equal((await here('schedules', 'run-now', 'wipe', '--yes')).code, EXIT.ok)
+    assert.equal((await here('schedules', 'run-now', 'look')).code, EXIT.ok)
+    assert.deepEqual(await runs(), ['probe.wipe', 'probe.wipe'])
+    assert.match((await here('schedules', 'run-now', 'wip')).stderr, /^error MHV_SCHEDULE_UNKNOWN: /)
   })
 
   test('input that is not valid is told as that', async () => {

@@ -121,7 +121,8 @@ describe('CLI-02: every example does what it says', { skip: sshdMissing() }, () 
     const schedules = { 'nightly-report': schedule }
     await writeFile(join(folder, 'settings', 'schedules.yaml'), stringify({ version: 1, schedules }))
     command = await cliCommand()
-    run_id = (await latest('mahavishnu ssh execute web-1 --quiet -- true')).run_id
+    await here('ssh', 'execute', 'web-1', '--quiet', '--', 'true')
+    run_id = (await latest()).run_id
     last = run_id
   })
   after(async () => {
@@ -134,20 +135,21 @@ describe('CLI-02: every example does what it says', { skip: sshdMissing() }, () 
   async function type(line: string) {
     const letter = line.includes(LETTER) ? await newLetter() : LETTER
     const batch = line.includes(BATCH) ? await newBatch(line.includes('rerun')) : BATCH
-    const here = line
+    const typed = line
       .replaceAll(BATCH, batch)
       .replaceAll('01K5E2W9QZ3V7M4T8N6R1XJYHB', run_id)
       .replaceAll(LETTER, letter)
       .replace(/http\.port=\d+/, 'http.port=0')
     const shell = /completion (zsh|fish)/.exec(line)?.[1] ?? 'bash'
     const env = { MAHAVISHNU_HOME: folder, HOME: folder, WEB_SUDO_PASSWORD: 'not the password' }
-    return inShell(shell, here, { command, env, cwd: folder, started: line.includes(' up') ? stopWhenUp : () => {} })
+    return inShell(shell, typed, { command, env, cwd: folder, started: line.includes(' up') ? stopWhenUp : () => {} })
   }
 
   /** The dead letter of a run that failed without an effect, and would go well now. */
   async function newLetter(): Promise<string> {
     const cwd = join(folder, `later-${letters++}`)
-    const { metadata, ...run } = await latest(`mahavishnu ssh execute web-1 --quiet --cwd ${cwd} -- true`)
+    await here('ssh', 'execute', 'web-1', '--quiet', '--cwd', cwd, '--', 'true')
+    const { metadata, ...run } = await latest()
     await mkdir(cwd)
     last = run.run_id
     return metadata.dead_letter ?? assert.fail(`a run without a dead letter: ${run.error_code}`)
@@ -156,15 +158,23 @@ describe('CLI-02: every example does what it says', { skip: sshdMissing() }, () 
   /** A batch that has ended: well, or with a target that failed and would go well now. */
   async function newBatch(failed: boolean): Promise<string> {
     const file = join(folder, `later-${letters++}`)
-    const command = failed ? `test -e ${file} || { touch ${file}; false; }` : 'true'
-    const line = `mahavishnu batches run ssh.execute --select web-1 --input '${JSON.stringify({ command })}' --yes --json`
-    const { stdout } = await inShell('bash', line, batchShell())
+    const input = JSON.stringify({ command: failed ? `test -e ${file} || { touch ${file}; false; }` : 'true' })
+    const { stdout } = await here(
+      'batches',
+      'run',
+      'ssh.execute',
+      '--select',
+      'web-1',
+      '--input',
+      input,
+      '--yes',
+      '--json',
+    )
     return (JSON.parse(stdout) as { batch: { batch_id: string } }).batch.batch_id
   }
 
-  function batchShell() {
-    return { command, env: { MAHAVISHNU_HOME: folder, HOME: folder } }
-  }
+  /** What examples need, and what they are judged by, is done in this process. */
+  const here = (...args: string[]) => runHere(['--folder', folder, ...args], { app })
 
   function stopWhenUp(pid: number, stderr: () => string): void {
     const timer = setInterval(() => {
@@ -174,12 +184,9 @@ describe('CLI-02: every example does what it says', { skip: sshdMissing() }, () 
     }, 50)
   }
 
-  /** The run that a line made. */
-  async function latest(line: string): Promise<Omit<WorkerResult, 'data' | 'output'>> {
-    const list = 'mahavishnu runs list --limit 1 --json'
-    const env = { MAHAVISHNU_HOME: folder, HOME: folder }
-    if (line !== '') await inShell('bash', line, { command, env })
-    const { stdout } = await inShell('bash', list, { command, env })
+  /** The newest run. */
+  async function latest(): Promise<Omit<WorkerResult, 'data' | 'output'>> {
+    const { stdout } = await here('runs', 'list', '--limit', '1', '--json')
     return (JSON.parse(stdout) as { runs: [WorkerResult] }).runs[0]
   }
 
@@ -193,7 +200,7 @@ describe('CLI-02: every example does what it says', { skip: sshdMissing() }, () 
         if (line.includes('breakers force')) await type(line.replace('--state open', '--state auto'))
         assert.doesNotMatch(ran.stderr, /MHV_(CLI|INPUT|INTERNAL|CONFIG|TARGET)/)
         if (operation === undefined) return assert.equal(ran.code, 0, ran.stderr)
-        const run = await latest('')
+        const run = await latest()
         assert.notEqual(run.run_id, last)
         assert.equal(run.operation, operation.id)
         // It has been asked; that the host of the tests has no `/srv/app` and no such service is its own affair.

@@ -135,9 +135,15 @@ describe('runs follow, of a run that goes on', () => {
 
   test('Ctrl-C ends the following, and the run goes on', async () => {
     const run_id = await begin(20_000)
+    let interrupt = () => {}
     const { code, stderr } = await runHere(['runs', 'follow', run_id, '--folder', folder], {
       app,
-      interrupting: (interrupt) => setTimeout(interrupt, 700),
+      interrupting: (act) => {
+        interrupt = act
+      },
+      noted: (text) => {
+        if (eventsIn(text).includes('started')) setImmediate(interrupt)
+      },
     })
     assert.equal(code, EXIT.cancelled)
     assert.match(stderr, new RegExp(`run ${run_id} goes on; \`mahavishnu runs cancel ${run_id}\` ends it\n$`))

@@ -163,8 +163,11 @@ describe('Ctrl-C', () => {
   })
 
   test('while standard input is awaited: nothing is run', async () => {
-    const endless = new Readable({ read: () => undefined })
-    const interrupting = (interrupt: () => void) => setTimeout(interrupt, 100)
+    let interrupt = () => {}
+    const endless = new Readable({ read: () => void setImmediate(interrupt) })
+    const interrupting = (act: () => void) => {
+      interrupt = act
+    }
     const { code, stderr } = await execute(['--stdin'], ['cat'], { stdin: endless, interrupting })
     assert.equal(code, EXIT.cancelled)
     assert.match(stderr, /^error MHV_RUN_CANCELLED_QUEUED: /)

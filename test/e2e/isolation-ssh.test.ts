@@ -39,32 +39,47 @@ after(async () => {
 })
 
 const execute = (instance: OpenInstance, command: string, envelope: object = {}, more: object = {}) =>
+  act(instance, 'ssh.execute', { command, ...more }, envelope)
+
+const act = (instance: OpenInstance, operation: string, input: object, envelope: object = {}) =>
   instance.invoke({
-    operation: 'ssh.execute',
-    input: { command, ...more },
+    operation,
+    input,
     envelope: { target: 'box', ...envelope },
     principal: instance.principal,
     surface: 'embedded',
   })
 
-suite('RES-13: ssh.execute in a process of its own', { skip }, () => {
-  const commands: readonly (readonly [string, object?])[] = [
-    ['echo out; echo err >&2; exit 3'],
-    ['cat; pwd; echo "$A"', { stdin: 'in\0ü\n', cwd: '/usr/bin', env: { A: "it's" } }],
-    ['kill -KILL $$'],
-    ['head -c 3000000 /dev/zero | tr "\\0" x'],
-    ['printf "\\377\\376"'],
-  ]
-  for (const [command, more] of commands) {
-    test(`the same result: ${command}`, async () => {
-      const [here, there] = await Promise.all([inside, outside].map((each) => execute(each, command, {}, more)))
-      const known = (result: typeof here) => {
-        const { status, error_code, exit_code, effect_certainty, output, data } = result as NonNullable<typeof here>
-        return { status, error_code, exit_code, effect_certainty, output, data: { ...(data as object), pid: null } }
-      }
-      assert.equal(here?.status, 'completed', here?.error ?? '')
-      assert.deepEqual(known(there), known(here))
-    })
+/** Of every operation that acts on a real target, what it is asked for; their examples are not for this machine. */
+const ASKED: Readonly<Record<string, readonly object[]>> = {
+  'ssh.execute': [
+    { command: 'echo out; echo err >&2; exit 3' },
+    { command: 'cat; pwd; echo "$A"', stdin: 'in\0ü\n', cwd: '/usr/bin', env: { A: "it's" } },
+    { command: 'kill -KILL $$' },
+    { command: 'head -c 3000000 /dev/zero | tr "\\0" x' },
+    { command: 'printf "\\377\\376"' },
+  ],
+}
+
+test('RES-13: every operation of the SSH worker is asked for something here', () => {
+  const { operations } = production().registry
+  const ids = operations.flatMap(({ id, worker }) => (worker.name === 'ssh' ? [id] : []))
+  assert.deepEqual(Object.keys(ASKED).sort(), ids.sort())
+})
+
+suite('RES-13: the operations of the SSH worker in a process of its own', { skip }, () => {
+  for (const [operation, inputs] of Object.entries(ASKED)) {
+    for (const input of inputs) {
+      test(`the same result: ${operation} ${JSON.stringify(input).slice(0, 80)}`, async () => {
+        const [here, there] = await Promise.all([inside, outside].map((each) => act(each, operation, input)))
+        const known = (result: typeof here) => {
+          const { status, error_code, exit_code, effect_certainty, output, data } = result as NonNullable<typeof here>
+          return { status, error_code, exit_code, effect_certainty, output, data: { ...(data as object), pid: null } }
+        }
+        assert.equal(here?.status, 'completed', here?.error ?? '')
+        assert.deepEqual(known(there), known(here))
+      })
+    }
   }
 
   test('the connection is in the process of the worker', async () => {

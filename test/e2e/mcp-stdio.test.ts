@@ -36,14 +36,24 @@ for (const [era, mode] of Object.entries(MODES)) {
       assert.match(client.getInstructions() ?? '', /run_wait/)
     })
 
-    test('sees every operation and every control call', async () => {
+    test('sees or finds every operation and every control call', async () => {
       const { tools } = await client.listTools()
       const operations = surfaceApp().registry.operations.map(({ id }) => id.replace('.', '_'))
-      const expected = [...operations, ...CONTROL_CALLS.map(({ name }) => name), 'read_more']
+      const own = CONTROL_CALLS.filter(({ onDemand }) => onDemand !== true).map(({ name }) => name)
       assert.deepEqual(
         tools.map(({ name }) => name),
-        expected,
+        [...operations, ...own, 'read_more', 'operations_search', 'operation_call'],
       )
+      const found: string[] = []
+      for (let offset: unknown = 0; offset !== null; ) {
+        const page = (await client.callTool({ name: 'operations_search', arguments: { offset } })).structuredContent
+        const { operations: listed, next } = page as { operations: { operation: string }[]; next: number | null }
+        found.push(...listed.map(({ operation }) => operation))
+        offset = next
+      }
+      const names = surfaceApp().registry.operations.map(({ id }) => id)
+      const onDemand = CONTROL_CALLS.filter((control) => control.onDemand === true).map(({ name }) => name)
+      assert.deepEqual(found.sort(), [...names, ...onDemand].sort())
       const execute = tools.find(({ name }) => name === 'local_execute')
       assert.deepEqual(execute?.inputSchema.required, ['target', 'command'])
       assert.equal(execute?.annotations?.destructiveHint, true)

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
 import { promisify } from 'node:util'
-import { isRunning } from '../helpers/processes.ts'
+import { isRunning, until } from '../helpers/processes.ts'
 import { sshdMissing } from '../helpers/sshd.ts'
 
 const run = promisify(execFile)
@@ -53,6 +54,27 @@ suite('quickstart', { skip: unbuilt ?? false }, () => {
     folder = await mkdtemp(join(tmpdir(), 'mhv-quickstart-'))
   })
   after(() => rm(folder, { recursive: true, force: true }))
+
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    test(`told to end with ${signal} half-way, leaves no server behind`, { skip: sshdMissing() ?? false }, async () => {
+      const place = await mkdtemp(join(tmpdir(), 'mhv-quickstart-'))
+      const args = [QUICKSTART, '--require-sshd', '--folder', place]
+      const child = spawn(process.execPath, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'inherit'] })
+      const closed = once(child, 'exit')
+      let said = ''
+      child.stdout.setEncoding('utf8').on('data', (text: string) => {
+        said += text
+      })
+      assert.ok(await until(() => said.includes('mahavishnu up: http'), 60_000), said)
+      const sshd = Number(await readFile(join(place, 'demo/sshd.pid'), 'utf8'))
+      const { pid: up } = JSON.parse(await readFile(join(place, 'instance.holder.json'), 'utf8')) as { pid: number }
+      assert.ok(isRunning(sshd) && isRunning(up))
+      child.kill(signal)
+      assert.deepEqual(await closed, [signal === 'SIGINT' ? 130 : 143, null])
+      assert.ok(await until(() => !isRunning(sshd) && !isRunning(up), 15_000), 'both servers are gone')
+      await rm(place, { recursive: true, force: true })
+    })
+  }
 
   test('runs the main job on the system sshd, and works a second time', { skip: sshdMissing() ?? false }, async () => {
     const first = await quickstart(folder, '--require-sshd')

@@ -48,6 +48,9 @@ export async function docPlace(sshd: Sshd, empty: boolean): Promise<DocPlace> {
     LANG: 'C.UTF-8',
     MAHAVISHNU_HOME: instance,
     MAHAVISHNU_HTTP__PORT: String(port),
+    NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
+    // What is built is not counted.
+    NODE_V8_COVERAGE: '',
   }
   const pairs: readonly (readonly [string, string])[] = [
     ['/path/to/instance', instance],
@@ -58,6 +61,8 @@ export async function docPlace(sshd: Sshd, empty: boolean): Promise<DocPlace> {
     ['port: 22', `port: ${sshd.port}`],
     ['-p 22 ', `-p ${sshd.port} `],
     ['user: deploy', `user: ${sshd.user}`],
+    // What a page makes on its host is made in a folder that goes again.
+    ['/tmp/not-there-yet', join(root, 'not-there-yet')],
   ]
   const fill = (text: string) => pairs.reduce((filled, [name, here]) => filled.replaceAll(name, here), text)
   return {

@@ -115,6 +115,8 @@ export interface RunOptions {
   readonly columns?: number
   /** Given a function that acts as Ctrl-C. */
   readonly interrupting?: (interrupt: () => void) => void
+  /** Given what is written to stderr, as it comes. */
+  readonly noted?: (text: string) => void
   /** Told when the program would leave at once. */
   readonly exiting?: (code: number) => void
 }
@@ -124,7 +126,9 @@ export async function runHere(args: readonly string[], options: RunOptions = {})
   const texts = { stdout: '', stderr: '' }
   const stream = (name: 'stdout' | 'stderr'): OutStream => ({
     write(text, done) {
-      texts[name] += typeof text === 'string' ? text : Buffer.from(text).toString('utf8')
+      const written = typeof text === 'string' ? text : Buffer.from(text).toString('utf8')
+      texts[name] += written
+      if (name === 'stderr') options.noted?.(written)
       done()
     },
     on: () => undefined,

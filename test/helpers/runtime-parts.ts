@@ -13,6 +13,7 @@ import type { AnyWorker } from '../../src/core/worker.ts'
 import { parsePolicy } from '../../src/governance/policy-file.ts'
 import { createRedactor, type Redactor } from '../../src/governance/redaction.ts'
 import { type Admission, type AdmissionLimits, createAdmission } from '../../src/resilience/admission.ts'
+import { createBandwidths } from '../../src/resilience/bandwidth.ts'
 import { createCircuitBreakers } from '../../src/resilience/circuit-breakers.ts'
 import { createRetryPolicy, type RetryLimits } from '../../src/resilience/retry.ts'
 import { type Batches, createBatches } from '../../src/runtime/batch.ts'
@@ -215,6 +216,7 @@ function partsOf(options: FixtureOptions, clock: Clock, worker: AnyWorker, lines
     policy:
       options.policy === null ? parsePolicy('p.yaml', NOTHING) : parsePolicy('p.yaml', options.policy ?? ALLOW_ALL),
     admission: admissionOf(options, clock),
+    bandwidth: createBandwidths({ clock, limitOf: environment.bandwidthLimit }),
     breakers: createCircuitBreakers({ ...base, limitsOf: environment.breakerLimits }),
     retry: createRetryPolicy(),
     notifier: { notify: (notification) => void options.notifications?.push(notification) },
@@ -265,6 +267,7 @@ function environmentOf(options: FixtureOptions, worker: AnyWorker): Environment 
     breakerLimits: () => ({ ...BREAKER, ...worker.breaker }),
     retryLimits: () => ({ ...RETRY, ...options.retry }),
     deadLetters: () => z.parse(deadLetterSettingsSchema, options.deadLetters ?? {}),
+    bandwidthLimit: () => 0,
     resolveTarget(name) {
       const known = (options.targets ?? TARGETS)[name]
       if (known === undefined) throw mhvError('MHV_TARGET_UNKNOWN', `no target ${name}`)

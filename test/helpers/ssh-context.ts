@@ -7,6 +7,7 @@ import { mhvError } from '../../src/core/errors.ts'
 import { createHeadTail } from '../../src/core/head-tail.ts'
 import { newId } from '../../src/core/ids.ts'
 import { createSecret } from '../../src/core/secret.ts'
+import { UNLIMITED } from '../../src/resilience/bandwidth.ts'
 import { createSshPool, type PoolParts, type SshPool } from '../../src/workers/ssh/pool.ts'
 import type { SshContext } from '../../src/workers/ssh/run-command.ts'
 import { type SshSettings, type SshTarget, sshSettings, sshTarget } from '../../src/workers/ssh/settings.ts'
@@ -185,6 +186,7 @@ export function operationContext(
       list: async () => [],
     },
     output: options.sink ?? memorySink(),
+    bandwidth: UNLIMITED,
     progress: async () => undefined,
     need: async (port) => {
       throw mhvError('MHV_PORT_MISSING', port)

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -31,4 +32,42 @@ describe('coverage', () => {
     assert.equal(existsSync(from), false)
     rmSync(folder, { recursive: true })
   })
+
+  test('branches of a function are told apart, though it was compiled by an earlier process', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'mahavishnu-compiled-'))
+    const counters = join(folder, 'counters')
+    const source = "export function pick(left: boolean): string {\n  if (left) return 'left'\n  return 'right'\n}\n"
+    writeFileSync(join(folder, 'pick.mts'), source)
+    const main =
+      "import { pick } from './pick.mts'\nconst side: string = pick(process.argv[2] === 'left')\nconsole.log(side)\n"
+    writeFileSync(join(folder, 'main.mts'), main)
+    const run = (side: string, more = {}) => {
+      const env = { ...process.env, NODE_V8_COVERAGE: '', NODE_COMPILE_CACHE: join(folder, 'compiled'), ...more }
+      return spawnSync(process.execPath, [join(folder, 'main.mts'), side], { env, encoding: 'utf8' }).stdout
+    }
+    assert.equal(run('left'), 'left\n')
+    assert.ok(readdirSync(join(folder, 'compiled'), { recursive: true }).length > 2)
+    assert.equal(run('right', { NODE_V8_COVERAGE: counters }), 'right\n')
+
+    const [file = ''] = readdirSync(counters)
+    const { result } = JSON.parse(readFileSync(join(counters, file), 'utf8')) as { result: ScriptCounters[] }
+    const picked = result.find(({ url }) => url.endsWith('/pick.mts'))
+    const { ranges } =
+      picked?.functions.find(({ functionName }) => functionName === 'pick') ?? assert.fail('not counted')
+    const notRun = ranges.filter(({ count }) => count === 0)
+    assert.deepEqual(
+      notRun.map(({ startOffset, endOffset }) => source.slice(startOffset, endOffset)),
+      ["return 'left'"],
+    )
+    rmSync(folder, { recursive: true })
+  })
 })
+
+/** What V8 writes of one file. */
+interface ScriptCounters {
+  readonly url: string
+  readonly functions: readonly {
+    readonly functionName: string
+    readonly ranges: readonly { readonly startOffset: number; readonly endOffset: number; readonly count: number }[]
+  }[]
+}

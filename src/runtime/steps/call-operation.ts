@@ -124,6 +124,7 @@ function contextOf(
     secrets: parts.secrets,
     state: parts.instances.state(call.operation.worker.name),
     output: run.output.attempt(),
+    bandwidth: parts.bandwidth.of(call.operation.worker.name, call.target?.name ?? null),
     progress: async (progress) => run.progress(parts.redactor.deep(progress)),
     need: parts.instances.need,
   }

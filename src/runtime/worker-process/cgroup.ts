@@ -6,8 +6,8 @@ export interface Cgroup {
   add(pid: number): void
   /** Processes that the kernel has ended in it for want of memory. */
   outOfMemoryKills(): number
-  /** Once its processes are gone. */
-  remove(): void
+  /** Ends what is left in it, and removes it. */
+  end(): void
 }
 
 export interface CgroupLimits {
@@ -71,7 +71,11 @@ function makeIn(
     return {
       add: (pid) => write('cgroup.procs', String(pid)),
       outOfMemoryKills: () => killsOf(folder),
-      remove: () => attempt(() => rmdirSync(folder)),
+      end() {
+        // Since Linux 5.14; before that, what is left keeps it there.
+        attempt(() => write('cgroup.kill', '1'))
+        attempt(() => rmdirSync(folder))
+      },
     }
   } catch {
     attempt(() => rmdirSync(folder))

@@ -20,7 +20,15 @@ async function connected(answers: Answers, worker = 'probe') {
 }
 
 function request(operation: string, input: object, act: ActRequest['act'] = 'run'): ActRequest {
-  const facts = { run_id: 'R', attempt: 1, principal: {}, effect: 'write', target: {}, settings: { pause_ms: 0 } }
+  const facts = {
+    run_id: 'R',
+    attempt: 1,
+    principal: {},
+    effect: 'write',
+    target: {},
+    settings: { pause_ms: 0 },
+    bandwidth_limit: 0,
+  }
   return { handle: 7, operation, act, input, facts: { ...facts, deadline: Date.now() + 60_000 } as never }
 }
 

@@ -1,11 +1,19 @@
 import { systemClock } from '../../core/clock.ts'
-import type { Logger, OperationContext, OutputSink, WorkerContext } from '../../core/context.ts'
+import type {
+  Bandwidth,
+  Logger,
+  OperationContext,
+  OutputSink,
+  OutputStream,
+  WorkerContext,
+} from '../../core/context.ts'
 import { mhvError } from '../../core/errors.ts'
 import type { OperationSpec } from '../../core/operation.ts'
 import { plainJson } from '../../core/plain-json.ts'
 import type { PortName, Ports } from '../../core/ports.ts'
 import { createSecret } from '../../core/secret.ts'
 import type { AnyWorker, WorkerConnection } from '../../core/worker.ts'
+import { UNLIMITED } from '../../resilience/bandwidth.ts'
 import type { Peer } from './peer.ts'
 import type { ActRequest, ChildMethods, LogMethod, ParentMethods, WorkerStart } from './protocol.ts'
 import { callPort, remotePort } from './remote-port.ts'
@@ -38,12 +46,14 @@ export function createChildWorker(parent: Parent): ChildMethods {
     async act(request, signal) {
       const { worker, connection } = connected()
       const spec: OperationSpec | undefined = worker.operations.find(({ id }) => id === request.operation)
+      const { bandwidth_limit, ...facts } = request.facts
       const context: OperationContext = {
         ...common,
-        ...request.facts,
+        ...facts,
         connection,
         signal,
         output: outputOf(parent, request.handle),
+        bandwidth: bandwidthOf(parent, request.handle, bandwidth_limit),
         progress: async (progress) => parent.tell('progress', request.handle, progress),
       }
       return callAct(spec, request, context)
@@ -108,6 +118,18 @@ function logOf(parent: Parent): Logger {
   return { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
 }
 
+/** Counted in the main process: two processes of a worker, while one replaces the other, share what there is. */
+function bandwidthOf(parent: Parent, handle: number, limit: number): Bandwidth {
+  if (limit === 0) return UNLIMITED
+  return {
+    limit,
+    async take(bytes, signal) {
+      signal.throwIfAborted()
+      await parent.call('takeBandwidth', handle, bytes, signal)
+    },
+  }
+}
+
 /** A window of bytes instead of an answer for each piece: the order is kept by the channel. */
 function outputOf(parent: Parent, handle: number): OutputSink {
   let pending = 0
@@ -122,18 +144,25 @@ function outputOf(parent: Parent, handle: number): OutputSink {
     for (const go of waiting) go()
   }
 
+  async function send(stream: OutputStream, bytes: Uint8Array): Promise<void> {
+    if (failure !== undefined) throw failure.error
+    pending += bytes.length
+    parent
+      .call('write', handle, stream, bytes)
+      .catch((error: unknown) => {
+        failure ??= { error }
+      })
+      .finally(() => answered(bytes.length))
+    while (pending > WINDOW_BYTES && failure === undefined) await new Promise<void>((go) => wake.push(go))
+    if (failure !== undefined) throw (failure as { readonly error: unknown }).error
+  }
+
   return {
     async write(stream, bytes) {
-      if (failure !== undefined) throw failure.error
-      pending += bytes.length
-      parent
-        .call('write', handle, stream, bytes)
-        .catch((error: unknown) => {
-          failure ??= { error }
-        })
-        .finally(() => answered(bytes.length))
-      while (pending > WINDOW_BYTES && failure === undefined) await new Promise<void>((go) => wake.push(go))
-      if (failure !== undefined) throw (failure as { readonly error: unknown }).error
+      // A single long piece goes within the window too.
+      for (let at = 0; at < bytes.length || at === 0; at += WINDOW_BYTES) {
+        await send(stream, bytes.subarray(at, at + WINDOW_BYTES))
+      }
     },
     async collect(stream) {
       if (failure !== undefined) throw failure.error

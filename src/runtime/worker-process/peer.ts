@@ -14,7 +14,10 @@ export interface Peer<Remote extends Methods> {
   call<M extends keyof Remote & string>(method: M, ...args: ArgsOf<Remote[M]>): Promise<AnswerOf<Remote[M]>>
   /** Calls without an answer; what cannot be sent any more is dropped. */
   tell<M extends keyof Remote & string>(method: M, ...args: ArgsOf<Remote[M]>): void
-  /** What came over the channel. Methods are called before this returns, in the order in which the calls came. */
+  /**
+   * What came over the channel. Methods are called before this returns, in the order in which the calls came. Throws where
+   * it is none of our messages.
+   */
   receive(message: unknown): void
   /** The other side is gone: every call that has no answer yet is rejected with this. */
   end(reason: MhvError): void
@@ -64,14 +67,16 @@ export function createPeer<Remote extends Methods>(own: Methods, send: (message:
   }
 
   async function answer(id: number, act: Callable, packed: Packed): Promise<void> {
-    const { value, done } = references.unpack(packed)
+    let done: (() => void) | undefined
     try {
-      const result = await act(...(value as unknown[]))
+      const unpacked = references.unpack(packed)
+      done = unpacked.done
+      const result = await act(...(unpacked.value as unknown[]))
       post({ kind: 'return', id, value: references.pack(result).packed })
     } catch (thrown) {
       post({ kind: 'throw', id, error: packThrown(thrown) })
     } finally {
-      done()
+      done?.()
     }
   }
 
@@ -110,6 +115,9 @@ export function createPeer<Remote extends Methods>(own: Methods, send: (message:
         return
       case 'forget':
         references.forget(message.fn)
+        return
+      default:
+        throw new TypeError('no message of this kind')
     }
   }
 

@@ -31,7 +31,7 @@ export type Act = (typeof ACTS)[number]
 export type ActFacts = Pick<
   OperationContext,
   'run_id' | 'attempt' | 'principal' | 'effect' | 'target' | 'settings' | 'deadline'
->
+> & { readonly bandwidth_limit: number }
 
 export interface ActRequest {
   /** The attempt, for its output and progress. */
@@ -67,6 +67,8 @@ export interface ParentMethods {
   write(handle: number, stream: OutputStream, bytes: Uint8Array): Promise<void>
   collect(handle: number, stream: OutputStream): Promise<CollectedOutput>
   progress(handle: number, progress: Progress): void
+  /** Resolves when these bytes may go; asked only where there is a limit. */
+  takeBandwidth(handle: number, bytes: number, signal: AbortSignal): Promise<void>
   log(level: LogMethod, message: string, fields: unknown): void
   /** The value is masked in everything that is written before it is handed over. */
   resolve(reference: SecretReference): Promise<{ readonly reference: string; readonly value: string }>

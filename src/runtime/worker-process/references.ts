@@ -97,10 +97,17 @@ function place(root: { value: unknown }, path: readonly (string | number)[], wha
   let holder = root as unknown as Record<string | number, unknown>
   let key: string | number = 'value'
   for (const next of path) {
-    holder = holder[key] as Record<string | number, unknown>
+    holder = ownOf(holder, key) as Record<string | number, unknown>
     key = next
   }
+  ownOf(holder, key)
   holder[key] = what
+}
+
+/** What came must not reach beyond itself, to a prototype of this process. */
+function ownOf(holder: Record<string | number, unknown>, key: string | number): unknown {
+  if (!Object.hasOwn(holder, key)) throw new TypeError('a reference without a place')
+  return holder[key]
 }
 
 type Replace = (found: Callable | AbortSignal, path: readonly (string | number)[]) => void

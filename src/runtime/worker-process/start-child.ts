@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
+import type { Socket } from 'node:net'
 import { setPriority } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import type { ProcessSettings } from '../../config/isolation-schema.ts'
@@ -8,7 +9,9 @@ import { type MhvError, mhvError, systemCode } from '../../core/errors.ts'
 import { BASE_ENVIRONMENT, hiddenDescriptors } from '../../core/exec.ts'
 import { createHeadTail } from '../../core/head-tail.ts'
 import { type Cgroup, createCgroup } from './cgroup.ts'
+import { type Channel, createChannel } from './channel.ts'
 import { createPeer, type Peer } from './peer.ts'
+import { endGroup, endTree } from './process-tree.ts'
 import type { ChildMethods, ParentMethods } from './protocol.ts'
 
 /** A process of a worker, from its start to its end. */
@@ -20,6 +23,8 @@ export interface Child {
   /** Resolves when it is gone, with why: `killed by SIGKILL`, `exit code 1: …`. */
   readonly gone: Promise<string>
   isGone(): boolean
+  /** Whether nothing is read from it for now, because it sent more output than the journal takes. */
+  isHeldBack(): boolean
   /** Memory that it holds now, in bytes. */
   memory(): number
   /** Ends it at once; `why` is what its runs are told. */
@@ -45,6 +50,8 @@ const NICE = 10
 const END_MS = 1_000
 /** How long what it wrote last may take to arrive, in milliseconds. */
 const LAST_WORDS_MS = 200
+/** Bytes of output of all its runs that may wait for the journal here; beyond them nothing is read from it. */
+const MAX_HELD_BYTES = 64 * MEBIBYTE
 /** Bytes kept of what it writes to standard error: the beginning and the end. */
 const KEPT_BYTES = 4_096
 
@@ -75,20 +82,24 @@ export async function startChild(start: ChildToStart): Promise<Child> {
   const stderr = createHeadTail({ head: KEPT_BYTES / 2, tail: KEPT_BYTES / 2 })
   program.stderr?.on('data', (bytes: Buffer) => stderr.push(bytes))
   program.stderr?.on('error', () => undefined)
-  const peer = createPeer<ChildMethods>(start.methods, (message) => {
-    program.send(message as never, (error) => {
-      // Its end tells the same, with the reason.
-      if (error !== null && program.connected) program.disconnect()
-    })
-  })
-  program.on('message', peer.receive)
-  // It can neither tell nor be told anything any more. Usually it is ending, and its end says why.
-  program.once('disconnect', () => void setTimeout(() => program.kill('SIGKILL'), END_MS).unref())
   let over = false
   let killedFor: string | undefined
+  const kill = (why: string) => {
+    if (over) return
+    killedFor ??= why
+    endTree(pid)
+  }
+  const channel = createChannel(program.stdio[3] as Socket, {
+    receive: (message) => peer.receive(message),
+    broken: kill,
+    // It can neither tell nor be told anything any more. Usually it is ending, and its end says why.
+    closed: () => void setTimeout(() => !over && endTree(pid), END_MS).unref(),
+  })
+  const peer = createPeer<ChildMethods>(holdingBack(start.methods, channel), channel.send)
   const gone = new Promise<string>((resolve) => {
     program.once('exit', (code, signal) => {
       over = true
+      endGroup(pid)
       void lastWords(program).then(() => {
         const end =
           killedFor ??
@@ -98,7 +109,8 @@ export async function startChild(start: ChildToStart): Promise<Child> {
             cgroup,
             stderr.text(() => '…'),
           )
-        cgroup?.remove()
+        cgroup?.end()
+        channel.close()
         peer.end(diedError(worker, end))
         resolve(end)
       })
@@ -110,18 +122,32 @@ export async function startChild(start: ChildToStart): Promise<Child> {
     gone,
     limitedBy: cgroup === null ? 'watchdog' : 'cgroup',
     isGone: () => over,
+    isHeldBack: channel.isHeldBack,
     memory: () => memoryOf(pid),
-    kill(why) {
-      if (over) return
-      killedFor ??= why
-      // A stopped process takes this signal too.
-      program.kill('SIGKILL')
-    },
+    kill,
     async end() {
-      if (program.connected) program.disconnect()
-      const timer = setTimeout(() => program.kill('SIGKILL'), END_MS)
+      channel.close()
+      const timer = setTimeout(() => !over && endTree(pid), END_MS)
       await gone
       clearTimeout(timer)
+    },
+  }
+}
+
+/** Output that the journal has not taken is bounded, whether the worker waits for it or not. */
+function holdingBack(methods: ParentMethods, channel: Channel): ParentMethods {
+  let held = 0
+  return {
+    ...methods,
+    async write(handle, stream, bytes) {
+      held += bytes.length
+      if (held > MAX_HELD_BYTES) channel.holdBack()
+      try {
+        await methods.write(handle, stream, bytes)
+      } finally {
+        held -= bytes.length
+        if (held <= MAX_HELD_BYTES) channel.release()
+      }
     },
   }
 }
@@ -142,8 +168,7 @@ async function spawned({ worker, settings, environment }: ChildToStart): Promise
     const program = spawn('/bin/sh', ['-c', SCRIPT, 'sh', String(settings.open_files ?? 0), ...node], {
       env: environmentOf(environment),
       // Standard output belongs to the surfaces. The channel takes the place of descriptor 3.
-      stdio: ['ignore', 'ignore', 'pipe', 'ipc', ...hiddenDescriptors(closed).slice(1)],
-      serialization: 'advanced',
+      stdio: ['ignore', 'ignore', 'pipe', 'pipe', ...hiddenDescriptors(closed).slice(1)],
       // A group of its own: Ctrl-C is for the main process, which ends its runs before its workers.
       detached: true,
       windowsHide: true,
@@ -178,7 +203,7 @@ function limit(name: string, pid: number, { memory_limit_mb, cpu_percent }: Proc
     return cgroup
   } catch {
     // Gone already, or not allowed to be moved: its end, or the watchdog, says the rest.
-    cgroup?.remove()
+    cgroup?.end()
     return null
   }
 }
@@ -200,10 +225,16 @@ function endText(code: number | null, signal: string | null, cgroup: Cgroup | nu
   return why === undefined ? how : `${how}: ${why.slice(0, 500)}`
 }
 
-/** What a process that has ended may still have written to standard error; not for long, somebody else may hold it. */
-async function lastWords({ stderr }: ChildProcess): Promise<void> {
-  if (stderr === null || stderr.closed) return
-  const late = setTimeout(() => stderr.destroy(), LAST_WORDS_MS)
-  await new Promise<void>((resolve) => stderr.once('close', () => resolve()))
-  clearTimeout(late)
+/**
+ * What a process that has ended may still have written: an answer, or to standard error. Not for long, somebody else may
+ * hold it.
+ */
+async function lastWords({ stdio }: ChildProcess): Promise<void> {
+  const open = stdio.filter((stream) => stream != null && !stream.closed)
+  const ended = Promise.all(open.map((stream) => new Promise<void>((done) => stream?.once('close', () => done()))))
+  const late = Promise.withResolvers<void>()
+  const timer = setTimeout(late.resolve, LAST_WORDS_MS)
+  await Promise.race([ended, late.promise])
+  clearTimeout(timer)
+  for (const stream of open) stream?.destroy()
 }

@@ -13,6 +13,7 @@ interface FakeChild extends Child {
   killedFor?: string
   answers: boolean
   held: number
+  heldBack: boolean
   die(why: string): void
 }
 
@@ -25,7 +26,9 @@ function fakeChild(pid: number): FakeChild {
     limitedBy: 'watchdog',
     answers: true,
     held: 0,
+    heldBack: false,
     isGone: () => over,
+    isHeldBack: () => child.heldBack,
     memory: () => child.held,
     die(why) {
       over = true
@@ -46,7 +49,7 @@ function fakeChild(pid: number): FakeChild {
   return child
 }
 
-function supervised(settings: Readonly<Record<string, number>> = {}, start?: () => Promise<Child>) {
+function supervised(settings: Readonly<Record<string, number>> = {}, start?: (signal: AbortSignal) => Promise<Child>) {
   const clock = createFakeClock(0)
   const children: FakeChild[] = []
   const lines: string[] = []
@@ -56,8 +59,8 @@ function supervised(settings: Readonly<Record<string, number>> = {}, start?: () 
     settings: processSettings.parse(settings),
     clock,
     log: { debug: line, info: line, warn: line, error: line },
-    async start() {
-      if (start !== undefined) return start()
+    async start(signal) {
+      if (start !== undefined) return start(signal)
       const child = fakeChild(children.length + 1)
       children.push(child)
       return child
@@ -117,6 +120,62 @@ suite('the supervisor of a worker process', () => {
     assert.equal(child.isGone(), false)
     await clock.advance(3_000)
     assert.equal((child as FakeChild).killedFor, 'it did not answer for 5 s')
+  })
+
+  test('RES-10: one that is held back because the journal is behind is not taken for one that hangs', async () => {
+    const { supervisor, clock, last } = supervised({ heartbeat_seconds: 5 })
+    const { child } = await supervisor.ready()
+    last().answers = false
+    last().heldBack = true
+    await clock.advance(60_000)
+    assert.equal(child.isGone(), false)
+    last().heldBack = false
+    await clock.advance(7_000)
+    assert.equal(child.isGone(), true)
+  })
+
+  test('RES-10: one that ends while it starts is started again without a call, until it is given up', async () => {
+    let starts = 0
+    const first = fakeChild(1)
+    const { supervisor, clock } = supervised({ max_restarts: 3 }, async () => {
+      starts += 1
+      if (starts === 1) return first
+      throw mhvError('MHV_WORKER_DOWN', 'killed by SIGKILL')
+    })
+    await supervisor.ready()
+    first.die('killed by SIGKILL')
+    await clock.advance(60_000)
+    assert.equal(starts, 4)
+    assert.equal(supervisor.down(), true)
+  })
+
+  test('a restart that the worker itself refuses is not tried again before the next call', async () => {
+    let starts = 0
+    const first = fakeChild(1)
+    const { supervisor, clock } = supervised({}, async () => {
+      starts += 1
+      if (starts === 1) return first
+      throw mhvError('MHV_SECRET_UNRESOLVED', 'no such secret')
+    })
+    await supervisor.ready()
+    first.die('killed by SIGKILL')
+    await clock.advance(60_000)
+    assert.equal(starts, 2)
+  })
+
+  test('closing tells one that is starting, and does not wait for it longer than that', async () => {
+    let told = false
+    const { supervisor } = supervised({}, (signal) => {
+      const { promise, reject } = Promise.withResolvers<Child>()
+      signal.addEventListener('abort', () => {
+        told = true
+        reject(signal.reason)
+      })
+      return promise
+    })
+    const waiting = supervisor.ready()
+    await Promise.all([assert.rejects(waiting, { code: 'MHV_SHUTTING_DOWN' }), supervisor.close()])
+    assert.equal(told, true)
   })
 
   test('RES-10: over its memory limit it gets nothing new and some time; far over it, none', async () => {

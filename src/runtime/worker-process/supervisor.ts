@@ -36,8 +36,8 @@ export interface SupervisorParts {
   readonly settings: ProcessSettings
   readonly clock: Clock
   readonly log: Logger
-  /** A new process with its worker connected. */
-  start(): Promise<Child>
+  /** A new process with its worker connected. Aborted when the instance stops: whoever is not up yet is ended. */
+  start(signal: AbortSignal): Promise<Child>
 }
 
 /** Milliseconds between two looks at a process. */
@@ -87,7 +87,7 @@ export function createSupervisor(parts: SupervisorParts): Supervisor {
       await clock.sleep(fullJitter(before, BACKOFF), closing.signal).catch(() => undefined)
     }
     if (closing.signal.aborted) throw stopping()
-    const child = await parts.start().catch((error: unknown) => {
+    const child = await parts.start(closing.signal).catch((error: unknown) => {
       // The worker itself could not connect: that is told to whoever asked, and tried again at the next call.
       if (toMhvError(error).code === 'MHV_WORKER_DOWN') ends.push(clock.monotonic())
       throw error
@@ -113,15 +113,22 @@ export function createSupervisor(parts: SupervisorParts): Supervisor {
     if (wasServing) replace()
   }
 
-  /** After an end: the next one is started at once, not at the next call, so that readiness tells the truth. */
   function replace(): void {
     ends.push(clock.monotonic())
+    startAgain()
+  }
+
+  /** After an end: the next one is started at once, not at the next call, so that readiness tells the truth. */
+  function startAgain(): void {
     if (isDown()) {
       log.error('a worker is given up: its process ends again and again', { worker, ends: ends.length })
       return
     }
     void ready().catch((error: unknown) => {
-      if (!closing.signal.aborted) log.error('the process of a worker does not start', { worker, error })
+      if (closing.signal.aborted) return
+      log.error('the process of a worker does not start', { worker, error })
+      // One that ended on its way has been counted; what the worker itself says is for the next call to hear.
+      if (toMhvError(error).code === 'MHV_WORKER_DOWN') startAgain()
     })
   }
 
@@ -143,7 +150,8 @@ export function createSupervisor(parts: SupervisorParts): Supervisor {
     let unanswered = 0
     const look = () => {
       if (child.isGone()) return
-      unanswered += 1
+      // Its answer may be there, and wait because the journal is behind.
+      if (!child.isHeldBack()) unanswered += 1
       if (unanswered > settings.heartbeat_seconds) {
         child.kill(`it did not answer for ${settings.heartbeat_seconds} s`)
         return

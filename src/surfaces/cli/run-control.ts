@@ -1,6 +1,7 @@
 import { systemClock } from '../../core/clock.ts'
 import { EXIT } from '../../core/error-table.ts'
 import { toMhvError } from '../../core/errors.ts'
+import type { Effect } from '../../core/operation.ts'
 import { RESULT_FORMAT, type WorkerResult } from '../../core/result.ts'
 import type { Instance } from '../../runtime/instance.ts'
 import type { Invocation } from './commands.ts'
@@ -25,8 +26,9 @@ type Answer = Record<string, unknown>
 
 /** Makes a control call and shows its answer. Resolves with the exit code. */
 export async function runControl(session: Session, { control, input, confirmed }: Call): Promise<number> {
-  const effect = control.effectOf?.(session.app.registry, input) ?? control.effect
-  if (effect === 'destroy' && !confirmed) await confirmControl(session, control, input)
+  if (!confirmed && (await effectOf(session, control, input)) === 'destroy') {
+    await confirmControl(session, control, input)
+  }
   const how = control.needsRuntime ? 'use' : 'read'
   try {
     return await withInstance(session, how, control.cli.join(' '), async (instance) => {
@@ -42,6 +44,17 @@ export async function runControl(session: Session, { control, input, confirmed }
     session.out.complain('interrupted')
     return EXIT.cancelled
   }
+}
+
+/** The most that a call may change, looked up where its input does not say it; nothing is kept from others meanwhile. */
+async function effectOf(session: Session, control: Call['control'], input: Call['input']): Promise<Effect> {
+  const { registry } = session.app
+  const { effectFrom: from, effect } = control
+  if (from === undefined) return control.effectOf?.(registry, input) ?? effect
+  const answer = await withInstance(session, 'read', control.cli.join(' '), (instance) =>
+    askOnce(session, instance, from.call, from.input(input)),
+  )
+  return from.effectOf(registry, answer)
 }
 
 /** What it is called with is what has to be typed; where that is nothing, the words of the command. */

@@ -41,6 +41,8 @@ export function createRemoteExec(pool: SshPool): RemoteExec {
           state,
           output: output.sink,
           progress: async () => undefined,
+          // A command's bytes are no transfer.
+          bandwidth: { limit: 0, take: async () => undefined },
           need,
         }
         const { exit_code, signal: endedBy } = await runCommand(ctx, input)

@@ -1,4 +1,5 @@
 import type { Clock } from '../../../core/clock.ts'
+import type { Bandwidth } from '../../../core/context.ts'
 
 /** Lets bytes go at a rate. */
 export interface Pace {
@@ -6,18 +7,12 @@ export interface Pace {
   take(bytes: number, signal: AbortSignal): Promise<void> | undefined
 }
 
-/** The limit of the worker or the target, where the runtime has one: the context brings it. */
-interface WithBandwidth {
-  readonly bandwidth?: { readonly limit: number; take(bytes: number, signal: AbortSignal): Promise<void> }
-}
-
 /** Part of a second's bytes that may go at once. */
 const BURST_SECONDS = 0.25
 
-/** The limit of the call, in bytes per second, within that of the context. */
-export function createPace(limit: number | undefined, clock: Clock, context: object): Pace {
-  const { bandwidth } = context as WithBandwidth
-  const outer = bandwidth === undefined || bandwidth.limit === 0 ? undefined : bandwidth
+/** The limit of the call, in bytes per second, within that of the worker and the target. */
+export function createPace(limit: number | undefined, clock: Clock, bandwidth: Bandwidth): Pace {
+  const outer = bandwidth.limit === 0 ? undefined : bandwidth
   if (limit === undefined) return { take: (bytes, signal) => outer?.take(bytes, signal) }
   /** When everything taken so far is paid for. */
   let paidAt = Number.NEGATIVE_INFINITY

@@ -90,7 +90,7 @@ async function transferOver(
     buffers: createBuffers(),
     small,
     meter: createMeter(ctx.clock, (progress) => ctx.progress(progress)),
-    pace: createPace(input.bandwidth_limit, ctx.clock, ctx),
+    pace: createPace(input.bandwidth_limit, ctx.clock, ctx.bandwidth),
     durable: input.fsync && syncs,
     readBack: missing !== undefined,
     keptModes: new Map(),
