@@ -104,7 +104,8 @@ suite('SSH-10: local files outside the allowed roots', () => {
     for (const name of ['', '.', '..', 'a/b', '/etc', 'a\0', 'x'.repeat(256), 'ü'.repeat(128)]) {
       assert.notEqual(hostileName(name), undefined, name)
     }
-    for (const name of ['a', '...', '-rf', 'a\nb', 'ü', ' ', 'x'.repeat(255)]) assert.equal(hostileName(name), undefined)
+    for (const name of ['a', '...', '-rf', 'a\nb', 'ü', ' ', 'x'.repeat(255)])
+      assert.equal(hostileName(name), undefined)
     const folder = await openLocalFolder('', roots)
     await fc.assert(
       fc.asyncProperty(fc.stringMatching(/^[./a\0\\-]{0,6}$/), async (name) => {

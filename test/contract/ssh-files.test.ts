@@ -21,12 +21,14 @@ let folder: string
 let home: string
 
 const ctx = () => operationContext(worker, targetOf(sshd))
-const code = (expected: string, message = /./) => (error: unknown) => {
-  const { code, message: said } = error as { code?: string; message: string }
-  assert.equal(code, expected, said)
-  assert.match(said, message)
-  return true
-}
+const code =
+  (expected: string, message = /./) =>
+  (error: unknown) => {
+    const { code, message: said } = error as { code?: string; message: string }
+    assert.equal(code, expected, said)
+    assert.match(said, message)
+    return true
+  }
 const list = (path: string, more: { recursive?: boolean; limit?: number } = {}) =>
   listFolder(ctx(), { path, recursive: false, limit: 1_000, ...more })
 const remove = (paths: string[], more: { recursive?: boolean; missing_ok?: boolean } = {}) =>
@@ -64,7 +66,13 @@ suite('files over SFTP', { skip: sshdMissing() ?? false }, () => {
         ['c', 'symlink'],
       ],
     )
-    const b = { path: join(folder, 'b'), kind: 'file', bytes: 5, mode: '0640', modified: '2023-11-14T22:13:20Z' } as const
+    const b = {
+      path: join(folder, 'b'),
+      kind: 'file',
+      bytes: 5,
+      mode: '0640',
+      modified: '2023-11-14T22:13:20Z',
+    } as const
     assert.deepEqual(entries[1], b)
     assert.match(entryLine(b), /^-0640 +5 2023-11-14T22:13:20Z \/.*\/b$/)
   })
@@ -178,7 +186,11 @@ suite('files over SFTP', { skip: sshdMissing() ?? false }, () => {
     try {
       const target = targetOf(only)
       await writeFile(join(folder, 'file'), '')
-      const { entries } = await listFolder(operationContext(worker, target), { path: folder, recursive: false, limit: 9 })
+      const { entries } = await listFolder(operationContext(worker, target), {
+        path: folder,
+        recursive: false,
+        limit: 9,
+      })
       assert.equal(entries.length, 1)
       await assert.rejects(
         runCommand(operationContext(worker, target), execute.input.parse({ command: 'true' })),
@@ -194,7 +206,10 @@ suite('files over SFTP', { skip: sshdMissing() ?? false }, () => {
       const without = await startSshd({ sftp })
       try {
         const there = operationContext(worker, targetOf(without), { timeoutMs: 5_000 })
-        await assert.rejects(listFolder(there, { path: '.', recursive: false, limit: 1 }), code('MHV_SSH_SFTP_UNSUPPORTED'))
+        await assert.rejects(
+          listFolder(there, { path: '.', recursive: false, limit: 1 }),
+          code('MHV_SSH_SFTP_UNSUPPORTED'),
+        )
       } finally {
         await without.stop()
       }

@@ -38,8 +38,8 @@ let client: HostileClient
 let quick: HostileClient
 before(async () => {
   ;[client, quick] = await Promise.all([
-    startHostileClient(CONNECT_SECONDS),
-    startHostileClient(2 * CONNECT_SECONDS, SPEED),
+    startHostileClient({ connectSeconds: CONNECT_SECONDS }),
+    startHostileClient({ connectSeconds: 2 * CONNECT_SECONDS, speed: SPEED }),
   ])
 })
 after(() => Promise.all([client?.stop(), quick?.stop()]))

@@ -25,16 +25,17 @@ function isBehind({ connection }: Running, bytes: number): boolean {
 const MEGABYTE = 1024 * 1024
 /** Bytes beyond what an honest server takes, at the most at any time. */
 const MOST_MORE = 150 * MEGABYTE
-const DEADLINE_MS = 3_000
+/** Nothing but what they send ends the connection of those who send without measure. */
+const CLIENT = { connectSeconds: 10, keepaliveSeconds: 60 }
 
 /** Measures a client of its own that has met an honest server before, and meets one afterwards. */
 async function measured(title: string, misdeeds: Misdeeds, options: MeetOptions, codes: RegExp): Promise<void> {
-  const client = await startHostileClient()
+  const client = await startHostileClient(CLIENT)
   const honest = async () => assert.equal((await client.meet(await hostileSsh({}))).message, '5 bytes')
   try {
     await honest()
     const before = client.peak()
-    const outcome = await client.meet(await hostileSsh(misdeeds), { timeoutMs: DEADLINE_MS, ...options })
+    const outcome = await client.meet(await hostileSsh(misdeeds), options)
     assertEnded(title, outcome, { codes, withinMs: COMMAND_MS })
     const more = outcome.rss - before
     assert.ok(more < MOST_MORE, `${title}: ${more / MEGABYTE} MB more`)
@@ -53,7 +54,7 @@ suite('SSH-11: a server without measure', { concurrency: true }, () => {
       /^MHV_SSH_(COMMAND_TIMEOUT|CONNECTION_LOST|COMMAND_UNCONFIRMED)$/,
     ))
 
-  test('output beyond the window, while nobody reads it, does too', () => {
+  test('output beyond the window, while nobody reads it, does neither, and ends the connection', () => {
     const exec = (running: Running) => {
       const channel = runHonestly({ ...running, command: running.command.replace('echo done', 'sleep 60') })
       const piece = message(94, uint32(RECIPIENT), sshString(Buffer.alloc(32_000)))
@@ -65,10 +66,15 @@ suite('SSH-11: a server without measure', { concurrency: true }, () => {
       }
       setTimeout(flood, 200)
     }
-    return measured('output beyond the window', { exec }, { slow: true }, /^MHV_SSH_/)
+    return measured(
+      'output beyond the window',
+      { exec },
+      { slow: true, timeoutMs: 20_000 },
+      /^MHV_SSH_CONNECTION_LOST$/,
+    )
   })
 
-  test('questions without end, by one who reads no answer, do too', () => {
+  test('questions without end, by one who reads no answer, do neither, and end the connection', () => {
     const exec = (running: Running) => {
       runHonestly({ ...running, command: running.command.replace('echo done', 'sleep 60') })
       rawSocket(running.connection)?.pause()
@@ -80,6 +86,6 @@ suite('SSH-11: a server without measure', { concurrency: true }, () => {
       }
       setTimeout(ask, 200)
     }
-    return measured('questions', { exec }, {}, /^MHV_SSH_/)
+    return measured('questions', { exec }, { timeoutMs: 20_000 }, /^MHV_SSH_CONNECTION_LOST$/)
   })
 })

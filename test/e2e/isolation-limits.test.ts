@@ -149,15 +149,21 @@ suite('RES-10: the main process sheds load before it is too late', () => {
   test('while its event loop is behind, new runs of low priority are refused, others are not', async () => {
     await using held = await isolationInstance({ admission: { max_loop_lag_ms: 200 } })
     assert.equal((await held.call('calm.pid', {}, { priority: 'low' })).status, 'completed')
-    for (let turn = 0; turn < 10; turn++) {
+    let refused: unknown
+    for (let turn = 0; turn < 40 && refused === undefined; turn++) {
       const end = performance.now() + 300
       while (performance.now() < end);
       await delay(1)
+      // Not before: each call that is taken lets the loop catch up.
+      if (turn < 9) continue
+      refused = await held.call('calm.pid', {}, { priority: 'low' }).then(
+        () => undefined,
+        (error: unknown) => error,
+      )
     }
-    await assert.rejects(held.call('calm.pid', {}, { priority: 'low' }), {
-      code: 'MHV_ADMISSION_FULL',
-      message: /event loop is \d+ ms behind/,
-    })
+    const { code, message } = refused as { code: string; message: string }
+    assert.equal(code, 'MHV_ADMISSION_FULL')
+    assert.match(message, /event loop is \d+ ms behind/)
     assert.equal((await held.call('calm.pid')).status, 'completed')
     assert.ok(await untilTaken(held))
   })

@@ -39,13 +39,19 @@ export interface HostileClient {
 
 const SCRIPT = new URL('../fixtures/hostile-client.ts', import.meta.url).pathname
 
-/**
- * `connectSeconds`: for a connection, the question for the login shell included. `speed`: how many times as fast time
- * passes by the worker's clock; deadlines of commands are real ones.
- */
-export async function startHostileClient(connectSeconds = 1.5, speed = 1): Promise<HostileClient> {
+export interface ClientOptions {
+  /** Seconds for a connection, the question for the login shell included. */
+  readonly connectSeconds?: number
+  /** Seconds of silence after which a connection is given up. */
+  readonly keepaliveSeconds?: number
+  /** How many times as fast time passes by the worker's clock; deadlines of commands are real ones. */
+  readonly speed?: number
+}
+
+export async function startHostileClient(options: ClientOptions = {}): Promise<HostileClient> {
+  const { connectSeconds = 1.5, keepaliveSeconds = 1, speed = 1 } = options
   const folder = await mkdtemp(join(tmpdir(), 'mhv-hostile-'))
-  const child = spawn(process.execPath, [SCRIPT, String(connectSeconds), String(speed)], {
+  const child = spawn(process.execPath, [SCRIPT, ...[connectSeconds, keepaliveSeconds, speed].map(String)], {
     stdio: ['pipe', 'pipe', 'pipe'],
   })
   exitOnSignals()

@@ -125,7 +125,11 @@ function configOf(options: SshdOptions, folder: string, port: number, hostKeys: 
     'UsePAM no',
     // The folder lies in /tmp, which others may write to.
     'StrictModes no',
-    ...(options.sftp === undefined ? ['Subsystem sftp internal-sftp'] : options.sftp === false ? [] : [`Subsystem sftp ${options.sftp}`]),
+    ...(options.sftp === undefined
+      ? ['Subsystem sftp internal-sftp']
+      : options.sftp === false
+        ? []
+        : [`Subsystem sftp ${options.sftp}`]),
     // With it, bash does not take itself for a log-in and reads no profile of this machine's root.
     'SetEnv SHLVL=3',
     ...(options.maxSessions === undefined ? [] : [`MaxSessions ${options.maxSessions}`]),

@@ -2,7 +2,6 @@ import type { Duplex } from 'node:stream'
 import type { Client, ClientChannel, SFTPWrapper } from 'ssh2'
 import { type ChannelKind, channelError } from './channel-errors.ts'
 import { guardFlow } from './flow-guard.ts'
-import { gatherWrites } from './gather-writes.ts'
 import { plainText } from './remote-text.ts'
 
 /** One authenticated connection. Counting its channels is the pool's business. */
@@ -84,7 +83,6 @@ export function createConnection(
   endpoint: string,
   through?: SshConnection,
 ): SshConnection {
-  gatherWrites(socket)
   const channels = new Set<ClientChannel | SFTPWrapper>()
   const cut = new WeakSet<ClientChannel | SFTPWrapper>()
   const exits = new WeakMap<ClientChannel, CommandExit>()

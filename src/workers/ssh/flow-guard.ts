@@ -3,10 +3,10 @@ import type { Client } from 'ssh2'
 
 /**
  * Bytes of a channel that may wait unread: an honest host sends no more than the window of 2 MB (MAX_WINDOW in ssh2's
- * lib/Channel.js) ahead of what was read. ssh2 itself looks only whether the window is exactly used up, so that a host
+ * lib/Channel.js), which is opened anew while less than 2 MB wait (output-pump.ts): nearly 4 MB, and as much again to spare. ssh2 itself looks only whether the window is exactly used up, so that a host
  * that goes beyond it would fill the memory.
  */
-const MAX_UNREAD = 4 * 1024 * 1024
+const MAX_UNREAD = 8 * 1024 * 1024
 /** Bytes that may wait to be sent while the host asks for further answers: it asks, and does not read. */
 const MAX_UNSENT = 4 * 1024 * 1024
 

@@ -137,7 +137,11 @@ test('SSH-01: a file that is no regular one, or too large, is a refusal that say
   for (const path of [huge, most]) writeFileSync(path, `h.example ${ED.text}\n#`)
   truncateSync(huge, 8 * 1024 * 1024 + 1)
   truncateSync(most, 8 * 1024 * 1024)
-  const bad = { [pipe]: 'is no regular file', '/dev/zero': 'is no regular file', [huge]: 'is larger than 8388608 bytes' }
+  const bad = {
+    [pipe]: 'is no regular file',
+    '/dev/zero': 'is no regular file',
+    [huge]: 'is larger than 8388608 bytes',
+  }
   for (const [path, why] of Object.entries(bad)) {
     const refused = { code: 'MHV_SSH_KNOWN_HOSTS_UNREADABLE', message: `${path} ${why}` }
     for (const policy of ['strict', 'accept_new'] as const) {

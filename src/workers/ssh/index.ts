@@ -11,8 +11,8 @@ import { sshPorts } from './ports/provided.ts'
 import { linkJumps } from './route/link-target.ts'
 import { script } from './script/script.ts'
 import { type SshSettings, type SshTarget, sshSettings, sshTarget } from './settings.ts'
-import { trustHost } from './trust/trust-host.ts'
 import { sftpTransfer } from './transfer/transfer.ts'
+import { trustHost } from './trust/trust-host.ts'
 
 export const ssh = defineWorker<typeof sshSettings, typeof sshTarget, SshPool>({
   name: 'ssh',
@@ -77,7 +77,18 @@ export const ssh = defineWorker<typeof sshSettings, typeof sshTarget, SshPool>({
     categories: { permission: { strategy: 'skip', max_attempts: 1 } },
   },
 
-  operations: [execute, script, sftpTransfer, sftpList, sftpStat, sftpMkdir, sftpRemove, trustHost, poolStatus, drainPool],
+  operations: [
+    execute,
+    script,
+    sftpTransfer,
+    sftpList,
+    sftpStat,
+    sftpMkdir,
+    sftpRemove,
+    trustHost,
+    poolStatus,
+    drainPool,
+  ],
 })
 
 export type { SshSettings, SshTarget }

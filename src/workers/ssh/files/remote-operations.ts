@@ -27,9 +27,7 @@ export function listFolder(ctx: SshContext, { path, recursive, limit }: ListInpu
     let hostile = 0
     async function look(folder: string, depth: number): Promise<void> {
       if (depth > MAX_DEPTH) throw tooDeep(open, folder)
-      const content = await answerOf(open, 'list', folder, () =>
-        readFolder(open.files, folder, limit - found.length),
-      )
+      const content = await answerOf(open, 'list', folder, () => readFolder(open.files, folder, limit - found.length))
       beyond ||= content.beyond > 0
       hostile += content.hostile
       for (const entry of content.entries) {
@@ -126,7 +124,8 @@ async function planRemoval(
     const left = MAX_ENTRIES - files.length - folders.length
     const { entries, beyond, hostile } = await answerOf(open, 'list', path, () => readFolder(open.files, path, left))
     if (hostile > 0) throw hostileAnswer(open, `${JSON.stringify(path)} holds names that no file system has`)
-    if (beyond > 0) throw mhvError('MHV_INPUT_INVALID', `there are more than ${MAX_ENTRIES} entries: remove parts of it`)
+    if (beyond > 0)
+      throw mhvError('MHV_INPUT_INVALID', `there are more than ${MAX_ENTRIES} entries: remove parts of it`)
     if (entries.length > 0 && !recursive) {
       throw mhvError('MHV_INPUT_INVALID', `${JSON.stringify(path)} is a folder with ${entries.length} entries`, {
         details: { path, entries: entries.length },
