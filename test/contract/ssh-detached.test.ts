@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
-import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -189,6 +189,24 @@ suite('a detached command in hard times', { skip }, () => {
     assert.equal(await readFile(ledger, 'utf8'), 'once\n')
   })
 
+  test('SSH-07: a start that is sent again while the first one is still at it waits for what that one does', async () => {
+    const user = await host.account('/bin/sh')
+    const ctx = contextFor(user)
+    const folder = join(user.home, '.local/state/mahavishnu/detached', ctx.run_id)
+    const theirs = (script: string) => spawnSync('sh', ['-c', `umask 077; ${script}`], { uid: user.uid }).status
+    assert.equal(theirs(`mkdir -p ${folder}/claim`), 0)
+    const note = { marker: 'mahavishnu-test', target: ctx.target.name, deadline: ctx.deadline, directory: null }
+    await ctx.state.set(`detached/${ctx.run_id}`, note)
+    const running = resumeDetached(ctx, { command: 'unused', detach: true })
+    running.catch(() => undefined)
+    await delay(700)
+    const made = ['echo 7 x >facts', 'echo out >stdout', 'echo mahavishnu-test 7 >stderr', ': >exit.4']
+    assert.equal(theirs(`cd ${folder} && ${made.join(' && ')}`), 0)
+    const { stdout, exit_code } = await running
+    assert.deepEqual([stdout, exit_code], ['out\n', 4])
+    await settle(ctx)
+  })
+
   test('many starts at once run the command once', async () => {
     const ledger = join(plain.home, 'many')
     const state = memoryState()
@@ -292,6 +310,44 @@ suite('a detached command in hard times', { skip }, () => {
     assert.equal((await failureOf(cwd.running)).code, 'MHV_SSH_CWD_FAILED')
     await settle(cwd.ctx)
     assert.equal(existsSync(folderOf(cwd.ctx)), false)
+  })
+
+  test('SSH-07: cancelled while its start is on its way: it never runs, however late the start comes', async () => {
+    const folder = join(sshd.folder, 'late')
+    await mkdir(folder)
+    await chmod(folder, 0o777)
+    // A host so slow that the start has come whole, and its shell has not begun.
+    await writeFile(
+      join(folder, 'gate'),
+      `#!/bin/sh
+case $SSH_ORIGINAL_COMMAND in
+  *'supervise()'*)
+    cat >${folder}/in
+    : >${folder}/here
+    while [ ! -e ${folder}/go ]; do sleep 0.05; done
+    /bin/sh -c "$SSH_ORIGINAL_COMMAND" <${folder}/in >${folder}/said 2>&1
+    : >${folder}/gone;;
+  *) exec /bin/sh -c "$SSH_ORIGINAL_COMMAND";;
+esac
+`,
+      { mode: 0o755 },
+    )
+    const config = [`AuthorizedKeysFile ${sshd.folder}/authorized_keys`, `ForceCommand ${folder}/gate`]
+    const slow = await startSshd({ config })
+    try {
+      const ctx = contextFor(plain, {}, { ...slow, userKey: sshd.userKey })
+      const running = failureOf(runDetached(ctx, { command: `touch ${folder}/ran`, detach: true }))
+      assert.ok(await until(() => existsSync(join(folder, 'here'))))
+      ctx.cancel()
+      assert.equal((await running).code, 'MHV_RUN_CANCELLED_QUEUED')
+      await settle(ctx)
+      await writeFile(join(folder, 'go'), '')
+      assert.ok(await until(() => existsSync(join(folder, 'gone'))))
+      assert.match(await readFile(join(folder, 'said'), 'utf8'), / found /)
+      assert.equal(existsSync(join(folder, 'ran')), false)
+    } finally {
+      await slow.stop()
+    }
   })
 
   test('cancelled before the host was reached: nothing ran, and that is known', async () => {

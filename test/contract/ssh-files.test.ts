@@ -135,6 +135,16 @@ suite('files over SFTP', { skip: sshdMissing() ?? false }, () => {
     assert.ok(!existsSync(join(folder, 'tree')))
   })
 
+  test('a link with a slash behind it is removed as a link, too', async () => {
+    await mkdir(join(folder, 'kept'))
+    await writeFile(join(folder, 'kept', 'file'), '')
+    await symlink(join(folder, 'kept'), join(folder, 'link'))
+    const input = sftpRemove.input.parse({ paths: [`${join(folder, 'link')}/`], recursive: true })
+    assert.deepEqual(await removePaths(ctx(), input), { removed: 1, missing: [] })
+    assert.ok(existsSync(join(folder, 'kept', 'file')))
+    assert.ok(!existsSync(join(folder, 'link')))
+  })
+
   test('when one path is missing nothing is removed, unless that is all right', async () => {
     await writeFile(join(folder, 'file'), '')
     const paths = [join(folder, 'file'), join(folder, 'none')]
@@ -173,7 +183,22 @@ suite('files over SFTP', { skip: sshdMissing() ?? false }, () => {
   })
 
   test('roots and what lies above are no names to remove', () => {
-    for (const path of ['/', '.', '..', '../..', './', '//', '', '~', '~/x']) {
+    for (const path of [
+      '/',
+      '.',
+      '..',
+      '../..',
+      './',
+      '//',
+      '',
+      '~',
+      '~/x',
+      'a/..',
+      '/etc/..',
+      'a/.',
+      'a/../',
+      'a//.',
+    ]) {
       assert.equal(sftpRemove.input.safeParse({ paths: [path] }).success, false, path)
     }
     for (const path of ['a', '.hidden', '/a', '...']) {

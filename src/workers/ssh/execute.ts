@@ -91,7 +91,7 @@ export const execute = defineOperation({
     {
       title: 'A long command that survives the connection and a restart of Mahavishnu',
       target: 'web-1',
-      input: { command: 'apt-get -y dist-upgrade', detach: true },
+      input: { command: 'sleep 1; echo "it is done"', detach: true },
     },
   ],
   async run(ctx: SshContext, command: ExecuteInput): Promise<ExecuteData> {

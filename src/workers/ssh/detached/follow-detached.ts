@@ -2,6 +2,7 @@ import type { OutputStream } from '../../../core/context.ts'
 import { type MhvError, mhvError, toMhvError } from '../../../core/errors.ts'
 import type { SshConnection } from '../connection.ts'
 import type { PoolCall } from '../pool.ts'
+import { plainText } from '../remote-text.ts'
 import { outputLost } from '../run-command.ts'
 import { createStartScanner, newMarker } from '../start-report.ts'
 import { createSudoDialogue, type SudoDialogue } from '../sudo-dialogue.ts'
@@ -74,7 +75,7 @@ export function createFollower(job: DetachedJob): Follower {
     })
     const said = await runScript(ctx.connection, call, answer, () => script)
     const now = parseStatus(said.words)
-    if (now === undefined) throw lost(job, `its files there are damaged: ${said.words.join(' ')}`, status)
+    if (now === undefined) throw lost(job, `its files there are damaged: ${plainText(said.words.join(' '))}`, status)
     connection = said.connection
     status = now
     if (now.state === 'none') return now

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { blocksFrom, newBytes, parseStatus } from './poll-answer.ts'
+import { blocksFrom, directoryOf, newBytes, parseStatus } from './poll-answer.ts'
 
 const status = (line: string) => parseStatus(line.split(' '))
 
@@ -23,6 +23,15 @@ test('a status is read whole, or not at all', () => {
     'exit.3 x 20 no no 77 same yes',
     'what 1 2 no no 77 same yes',
     'open 1 2 no no 77 same',
+    'exit 1 2 no no 77 same yes',
+    'open.3 1 2 no no 77 same yes',
+    'exit.99999999999999999999 1 2 no no 77 same yes',
+    'exit.3 -1 2 no no 77 same yes',
+    'exit.3 1  no no 77 same yes',
+    'exit.3 1 2 x no 77 same yes',
+    'exit.3 1 2 no 9e99 77 same yes',
+    'exit.3 1 2 no no Infinity same yes',
+    'exit.3 1 2 no no 77 same perhaps',
   ]) {
     assert.equal(status(bad), undefined, bad)
   }
@@ -64,4 +73,23 @@ test('less than the host said it has is no answer', () => {
   assert.equal(newBytes(Buffer.alloc(100), range, 5_000, 9_000), undefined)
   assert.equal(newBytes(Buffer.alloc(0), range, 5_000, 4_000), undefined)
   assert.equal(newBytes(Buffer.alloc(0), blocksFrom(4_096, 2), 4_096, 4_096)?.length, 0)
+})
+
+test('only a directory that our script makes is taken for one', () => {
+  assert.equal(
+    directoryOf('/home/a b/.local/state/mahavishnu/detached/R', 'R'),
+    '/home/a b/.local/state/mahavishnu/detached/R',
+  )
+  for (const said of [
+    '',
+    '/',
+    '/etc',
+    'x/detached/R',
+    '/x/detached/S',
+    '/x/../detached/R',
+    '/\u009b2J/detached/R',
+    `/${'x'.repeat(5_000)}/detached/R`,
+  ]) {
+    assert.equal(directoryOf(said, 'R'), undefined, said)
+  }
 })

@@ -31,13 +31,30 @@ const NOWHERE: DetachedStatus = {
   supervisorGone: false,
 }
 
+/**
+ * The directory of a command as its host names it, where it is one that our script makes; undefined where it is not:
+ * it is removed with all that is in it one day, perhaps when the target's name leads to another host.
+ */
+export function directoryOf(said: string, runId: string): string | undefined {
+  const ours = said.startsWith('/') && said.endsWith(`/detached/${runId}`) && said.length <= MAX_DIRECTORY
+  return ours && !/[\x00-\x1f\x7f-\x9f]/.test(said) && !said.split('/').includes('..') ? said : undefined
+}
+
+/** As PATH_MAX of Linux. */
+const MAX_DIRECTORY = 4_096
+
+/** State, two sizes and two cuts below 2^53, session, boot, alive. */
+const WORDS =
+  /^(open|(code|exit)\.[0-9]{1,3})( [0-9]{1,15}){2}( (no|[0-9]{1,15})){2} [0-9]{1,15} (same|other|unknown) (yes|no|unknown)$/
+
 /** Reads the words of `pollScript`; undefined where they are none. */
 export function parseStatus(words: readonly string[]): DetachedStatus | undefined {
   if (words[0] === 'none') return NOWHERE
   const [state = '', stdout, stderr, stdoutCut, stderrCut, session, boot, alive] = words
-  const [, kind, code] = state.match(/^(open|code|exit)(?:\.([0-9]+))?$/) ?? []
+  // A host may say anything, and what is no number here would stand in the result.
+  if (!WORDS.test(words.join(' '))) return undefined
+  const [kind, code] = state.split('.')
   const sizes = [stdout, stderr].map(Number)
-  if (kind === undefined || words.length !== 8 || !sizes.every(Number.isSafeInteger)) return undefined
   const over = kind === 'exit'
   return {
     state: kind as DetachedStatus['state'],

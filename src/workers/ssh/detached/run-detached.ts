@@ -83,7 +83,7 @@ async function stopDetached(job: DetachedJob, follower: Follower, reason: unknow
   // Another process takes it up, or has done so.
   if (code === 'MHV_SHUTTING_DOWN' || code === 'MHV_RUN_INTERRUPTED') throw reason
   if (job.note.directory === null && (await forbidden(job))) {
-    noteOver(job, true)
+    noteOver(job, true, job.starts > 0)
     const queued = code === 'MHV_RUN_TIMEOUT' ? 'MHV_RUN_QUEUE_TIMEOUT' : 'MHV_RUN_CANCELLED_QUEUED'
     throw mhvError(queued, 'the run was ended before its command was started', { cause: reason })
   }

@@ -5,6 +5,9 @@ import { type LoginShell, wrapForAnyShell } from '../login-shell.ts'
 import { openChannel } from '../open-channel.ts'
 import type { PoolCall, SshPool } from '../pool.ts'
 
+/** Most bytes of one stream of an answer: 4 MiB of a command's output, and what a profile says before. */
+const MAX_ANSWER_BYTES = 5 * 1024 * 1024
+
 /** What a script of our own said, in bytes. */
 export interface ScriptAnswer {
   /** Behind the line of the answer. */
@@ -19,7 +22,8 @@ export interface ScriptAnswer {
  * Runs a script of our own over a place of the pool, waiting for one as a command does, and returns its whole answer: the
  * line that begins with `marker`, and the bytes behind it. What a profile says before that is left out.
  *
- * Throws what `openChannel` throws, MHV_SSH_CONNECTION_LOST where the answer is not complete, and the signal's reason.
+ * Throws what `openChannel` throws, MHV_SSH_CONNECTION_LOST where the answer is not complete,
+ * MHV_SSH_COMMAND_UNCONFIRMED where it is none or longer than ours is, and the signal's reason.
  *
  * @param input goes to its standard input, which is ended then
  */
@@ -54,11 +58,11 @@ async function answerOf(
   marker: string,
   input: Buffer,
 ): Promise<ScriptAnswer> {
-  const stdout = bytesOf(channel)
-  const stderr = bytesOf(channel.stderr)
+  const { endpoint } = connection
+  const stdout = bytesOf(channel, endpoint)
+  const stderr = bytesOf(channel.stderr, endpoint)
   channel.end(input)
   const [out, err] = await Promise.all([stdout, stderr])
-  const { endpoint } = connection
   if (connection.wasCut(channel) || connection.exitOf(channel) === undefined) {
     throw mhvError('MHV_SSH_CONNECTION_LOST', `${endpoint}: the connection was lost while a script of our own ran`)
   }
@@ -80,8 +84,22 @@ async function answerOf(
   }
 }
 
-function bytesOf(stream: NodeJS.ReadableStream): Promise<Buffer> {
+/** Rejects where there is more than an answer has; whoever asked abandons the channel then, and nothing more is kept. */
+function bytesOf(stream: NodeJS.ReadableStream, endpoint: string): Promise<Buffer> {
   const pieces: Buffer[] = []
-  stream.on('data', (piece: Buffer) => pieces.push(piece))
-  return new Promise((resolve) => stream.once('close', () => resolve(Buffer.concat(pieces))))
+  let length = 0
+  return new Promise((resolve, reject) => {
+    stream.on('data', (piece: Buffer) => {
+      length += piece.length
+      if (length <= MAX_ANSWER_BYTES) {
+        pieces.push(piece)
+        return
+      }
+      pieces.length = 0
+      reject(
+        mhvError('MHV_SSH_COMMAND_UNCONFIRMED', `${endpoint}: it answers a script of our own with more than that says`),
+      )
+    })
+    stream.once('close', () => resolve(Buffer.concat(pieces)))
+  })
 }

@@ -18,9 +18,10 @@ const over = new Map<string, { readonly ended: boolean; readonly keepClaim: bool
  * The command is over, and its output is here, or can never be: its files may go once the run's end is in the journal.
  *
  * @param ended nothing of it runs any longer
+ * @param mayCome a start that was sent may still be on its way: the claim has to stay, or it would run the command
  */
-export function noteOver({ ctx, starts }: DetachedJob, ended: boolean): void {
-  over.set(ctx.run_id, { ended, keepClaim: starts > 1 })
+export function noteOver({ ctx, starts }: DetachedJob, ended: boolean, mayCome = starts > 1): void {
+  over.set(ctx.run_id, { ended, keepClaim: mayCome })
 }
 
 /**
@@ -64,7 +65,18 @@ async function endOverdue(ctx: SshContext, runId: string, note: DetachedNote): P
   const runs = status !== undefined && (status.state === 'open' || status.state === 'code') && !status.rebooted
   if (runs && status.session !== undefined) {
     const { clock, log, connection: pool } = ctx
-    await endSession({ pool, call, connection, pid: status.session, marker: note.marker, runId, clock, log })
+    const end = await endSession({
+      pool,
+      call,
+      connection,
+      pid: status.session,
+      marker: note.marker,
+      runId,
+      clock,
+      log,
+    })
+    if (end.remote !== 'ended')
+      log.warn('a detached command whose time is long over may still run', { run_id: runId, ...end })
   }
   await remove(ctx, runId, note, { ended: true, keepClaim: false })
 }

@@ -2,6 +2,7 @@ import { type MhvError, mhvError, toMhvError } from '../../../core/errors.ts'
 import { plainText } from '../remote-text.ts'
 import { newMarker } from '../start-report.ts'
 import { type DetachedJob, jobScript, NOTES } from './job.ts'
+import { directoryOf } from './poll-answer.ts'
 import { runScript } from './run-script.ts'
 import { startScript } from './supervisor-script.ts'
 
@@ -70,7 +71,11 @@ async function sendStart(job: DetachedJob): Promise<string> {
   })
   const [what, ...rest] = words
   const said = rest.join(' ')
-  if (what === 'started' || what === 'found') return said
+  if (what === 'started' || what === 'found') {
+    const directory = directoryOf(said, ctx.run_id)
+    if (directory !== undefined) return directory
+    throw mhvError('MHV_SSH_COMMAND_UNCONFIRMED', `${call.target.host}: "${plainText(said)}" is no directory of ours`)
+  }
   throw mhvError('MHV_SSH_DETACH_FAILED', `${call.target.host}: nothing was started: ${plainText(said)}`)
 }
 

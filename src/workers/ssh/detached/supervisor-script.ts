@@ -162,6 +162,13 @@ look() {
   done
 }
 look
+# Claimed, and not begun: its start may be at it, and was sent again because its answer was lost.
+n=0
+while [ "$T" = none ] && [ "$n" -lt 3 ]; do
+  sleep 1
+  n=$((n + 1))
+  look
+done
 H=yes
 case $T in
   open|code.*)

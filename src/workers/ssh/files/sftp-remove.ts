@@ -3,12 +3,19 @@ import { defineOperation } from '../../../core/operation.ts'
 import type { SshContext } from '../run-command.ts'
 import { remotePath, SFTP_ERRORS, SFTP_TIMEOUT } from './remote-path.ts'
 
+/** No name at the end, as rm(1) refuses it: `x/..` leads up as `..` does. */
+const ENDS_NOWHERE = /(^|\/)\.{0,2}$/
+
 const input = z.object({
   paths: z
     .array(
-      remotePath().refine((path) => /[^/.]|\.{3,}/.test(path), {
-        error: 'must name something: the root, the home folder and what lies above are not removed',
-      }),
+      remotePath()
+        // With a slash behind it, a link would be followed.
+        .overwrite((path) => path.replace(/\/+$/, ''))
+        .refine((path) => !ENDS_NOWHERE.test(path), {
+          error:
+            'must end in a name, not in `.` or `..`: the root, the home folder and what lies above are not removed',
+        }),
     )
     .min(1)
     .max(1_000)

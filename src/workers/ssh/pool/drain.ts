@@ -26,16 +26,16 @@ export interface DrainResult {
 export async function drain(
   { host, waitMs, force, signal }: DrainRequest,
   groups: Iterable<Group>,
-  growth: Pick<Growth, 'retire' | 'close'>,
+  growth: Pick<Growth, 'retire' | 'renew' | 'close'>,
   clock: Clock,
 ): Promise<DrainResult> {
   signal.throwIfAborted()
-  const entries = [...groups]
-    .filter((group) => host === undefined || isHost(group, host))
-    .flatMap((g) => [...g.entries])
+  const drained = [...groups].filter((group) => host === undefined || isHost(group, host))
+  const entries = drained.flatMap((group) => [...group.entries])
   const gone = new Set<Entry>()
   const ends = entries.map((entry) => entry.connection.gone.then(() => gone.add(entry)))
   for (const entry of entries) growth.retire(entry)
+  for (const group of drained) growth.renew(group)
   await before(Promise.all(ends), clock, waitMs, signal)
   const busy = entries.filter((entry) => !gone.has(entry))
   if (!force) {

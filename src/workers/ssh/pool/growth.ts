@@ -34,6 +34,8 @@ export interface Growth {
   /** Nothing runs on the connection any more: another target may need its place more. */
   idle(entry: Entry): void
   retire(entry: Entry): void
+  /** The connection that is being made for the group, if any, is retired before anybody gets it. */
+  renew(group: Group): void
   close(entry: Entry): void
   entryOf(connection: SshConnection): Entry | undefined
 }
@@ -45,6 +47,8 @@ export function createGrowth(parts: GrowthParts): Growth {
   const wants = new Set<Group>()
   /** The connection that ends so that a group may have one. */
   const ending = new Map<Group, Entry>()
+  /** Groups whose connection in the making is to be used by nobody. */
+  const stale = new Set<Group>()
   let total = 0
   let looksAgain = false
 
@@ -156,6 +160,8 @@ export function createGrowth(parts: GrowthParts): Growth {
       else pauseGrowth(group, error)
     } finally {
       group.connecting = host.connecting = false
+      // It may be another host by now, too.
+      if (stale.delete(group) && lasting(group) === 0) group.located = 'no'
       pump(group)
       serve()
     }
@@ -182,7 +188,7 @@ export function createGrowth(parts: GrowthParts): Growth {
       group,
       channels: 0,
       ...times,
-      retired: false,
+      retired: stale.has(group),
       closing: false,
       asked: false,
     }
@@ -202,6 +208,7 @@ export function createGrowth(parts: GrowthParts): Growth {
       for (const [other, ended] of ending) if (ended === entry) ending.delete(other)
       serve()
     })
+    if (entry.retired) close(entry)
   }
 
   return {
@@ -231,6 +238,10 @@ export function createGrowth(parts: GrowthParts): Growth {
       }
     },
     retire,
+    renew(group) {
+      group.shell = undefined
+      if (group.connecting) stale.add(group)
+    },
     close,
     entryOf: (connection) => byConnection.get(connection),
   }

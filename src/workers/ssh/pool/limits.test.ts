@@ -188,6 +188,23 @@ test('drain lets nothing new on, waits, and says what it closed', async () => {
   await worker.close()
 })
 
+test('drain: a connection that was being made takes nothing either', async () => {
+  const { worker, made, run } = await fakePool()
+  const waiting = run('a', to('x'))
+  await new Promise(setImmediate)
+  assert.equal(worker.pool.stats().connecting, 1)
+  const signal = new AbortController().signal
+  await worker.pool.drain({ host: 'x:22', waitMs: 0, force: false, signal })
+  ;(await waiting).finish()
+  await settled()
+  assert.equal(made.length, 2, 'with the credentials of now')
+  assert.deepEqual(
+    made.map((connection) => connection.alive()),
+    [false, true],
+  )
+  await worker.close()
+})
+
 test('of a thousand who wait and give up together, each is told its place, and the next one is served', async () => {
   const { worker, run, channels } = await fakePool({
     max_channels_per_connection: 1,

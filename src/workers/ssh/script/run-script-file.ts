@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import type { OutputSink } from '../../../core/context.ts'
 import { mhvError, toMhvError } from '../../../core/errors.ts'
-import { openParent } from '../../../core/local-files.ts'
+import { type LocalRoots, openParent } from '../../../core/local-files.ts'
 import { localRoots } from '../local-roots.ts'
 import { type CommandInput, runCommand, type SshContext } from '../run-command.ts'
-import { MAX_SCRIPT, type ScriptData, type ScriptInput } from './script.ts'
-import { byFile, byStdin, notPlaced, removal } from './script-command.ts'
+import type { ScriptData, ScriptInput } from './script.ts'
+import { byFile, byStdin, MAX_SCRIPT, notPlaced, removal } from './script-command.ts'
 
 /** Milliseconds for removing what a script left that was ended by force. */
 const REMOVE_MS = 5_000
@@ -52,16 +52,25 @@ async function bytesOf({ settings, connection }: SshContext, { script, path }: S
   if ((script === undefined) === (path === undefined)) {
     throw mhvError('MHV_INPUT_INVALID', 'either script or path has to be given')
   }
-  if (path === undefined) return Buffer.from(script ?? '')
-  const { folder, name } = await openParent(path, localRoots(settings, connection.folder))
+  return path === undefined ? Buffer.from(script ?? '') : readScript(path, localRoots(settings, connection.folder))
+}
+
+/** The whole file: a part of a script must never be run. Throws MHV_INPUT_INVALID and MHV_LOCAL_…. */
+export async function readScript(path: string, roots: LocalRoots): Promise<Buffer> {
+  const { folder, name } = await openParent(path, roots)
   try {
     const file = await folder.read(name)
     try {
       const { size } = await file.stat()
-      if (size > MAX_SCRIPT) throw mhvError('MHV_INPUT_INVALID', `path: the script is larger than ${MAX_SCRIPT} bytes`)
+      if (size > MAX_SCRIPT) throw tooLarge()
+      // The size may be no size at all (/proc), or grow, and one read may bring less than there is.
       const buffer = Buffer.alloc(MAX_SCRIPT + 1)
-      const { bytesRead } = await file.read(buffer, 0, buffer.length, 0)
-      return buffer.subarray(0, bytesRead)
+      for (let length = 0; ; ) {
+        const { bytesRead } = await file.read(buffer, length, buffer.length - length, length)
+        if (bytesRead === 0) return buffer.subarray(0, length)
+        length += bytesRead
+        if (length > MAX_SCRIPT) throw tooLarge()
+      }
     } finally {
       await file.close()
     }
@@ -69,6 +78,8 @@ async function bytesOf({ settings, connection }: SshContext, { script, path }: S
     await folder.close()
   }
 }
+
+const tooLarge = () => mhvError('MHV_INPUT_INVALID', `path: the script is larger than ${MAX_SCRIPT} bytes`)
 
 const NOWHERE: OutputSink = {
   write: async () => undefined,

@@ -4,9 +4,7 @@ import { argument, commandFields, resultFields, text } from '../command-fields.t
 import { execute } from '../execute.ts'
 import type { SshContext } from '../run-command.ts'
 import type { SshSettings } from '../settings.ts'
-
-/** Longest script, in characters or bytes. Larger programs are for file transfer. */
-export const MAX_SCRIPT = 1024 * 1024
+import { MAX_SCRIPT } from './script-command.ts'
 
 const input = z.object({
   script: text(MAX_SCRIPT).min(1).optional().describe('the script itself; either this or path'),

@@ -1,3 +1,5 @@
+import { HEAD_ROOM } from './bulk-data.ts'
+
 /** What bounds a transfer: the bytes in flight, the buffers, and how many files are worked on at once. */
 
 /** Largest request that OpenSSH takes: 256 KiB less 1 KiB for what stands around the data (sftp-server.c). */
@@ -43,7 +45,7 @@ export function createBudget(total: number): Budget {
   }
 }
 
-/** Buffers of one chunk, used again and again. */
+/** Buffers of one chunk and the head of its request, used again and again. */
 export interface Buffers {
   take(): Buffer
   give(buffer: Buffer): void
@@ -52,7 +54,7 @@ export interface Buffers {
 export function createBuffers(keep = FILES_AT_ONCE): Buffers {
   const free: Buffer[] = []
   return {
-    take: () => free.pop() ?? Buffer.allocUnsafeSlow(CHUNK),
+    take: () => free.pop() ?? Buffer.allocUnsafeSlow(HEAD_ROOM + CHUNK),
     give(buffer) {
       if (free.length < keep) free.push(buffer)
     },

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import type { FileEntryWithStats, SFTPWrapper, Stats } from 'ssh2'
 import type { SftpChannel, SftpDone } from '../sftp-channel.ts'
+import { createBulkData } from './bulk-data.ts'
 
 /** What a transfer needs to know of a remote file. Times in whole seconds: SFTP version 3 has no finer ones. */
 export interface RemoteFacts {
@@ -53,6 +54,8 @@ export interface RemoteFiles {
   read(handle: Buffer, into: Buffer, length: number, position: number): Promise<number>
   /** The bytes are copied before this returns. */
   write(handle: Buffer, from: Buffer, length: number, position: number): Promise<void>
+  /** Writes what stands in the buffer from HEAD_ROOM on. The buffer must be left alone until this settles. */
+  writeBulk(handle: Buffer, buffer: Buffer, length: number, position: number): Promise<void>
   fstat(handle: Buffer): Promise<RemoteFacts>
   /** Sets what is given. Times in seconds. */
   fsetstat(handle: Buffer, facts: { readonly mode?: number; readonly mtime?: number }): Promise<void>
@@ -87,6 +90,7 @@ export function createRemoteFiles(channel: SftpChannel): RemoteFiles {
   const sftp: SFTPWrapper = channel.wrapper
   const { _extensions: extensions = {}, _client: client } = sftp as unknown as Abilities
   const hold = together(client?._sock)
+  const bulk = createBulkData(sftp)
   const has = (name: string) => Object.hasOwn(extensions, name)
   const ask = <T = void>(request: (done: SftpDone<T>) => void): Promise<T> => {
     hold()
@@ -113,6 +117,8 @@ export function createRemoteFiles(channel: SftpChannel): RemoteFiles {
     },
     write: (handle, from, length, position) =>
       ask((done) => sftp.write(handle, from, 0, length, position, plain(done))),
+    writeBulk: (handle, buffer, length, position) =>
+      ask((done) => bulk.write(handle, buffer, length, position, plain(done))),
     fstat: async (handle) => factsOf(await ask((done: SftpDone<Stats>) => sftp.fstat(handle, done as never))),
     fsetstat: (handle, { mode, mtime }) =>
       ask((done) => {

@@ -1,5 +1,6 @@
 import { createHash, type Hash } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
+import { HEAD_ROOM } from './bulk-data.ts'
 import { changed } from './errors.ts'
 import { CHUNK, createPending } from './flow.ts'
 import { type LocalFacts, readFd, statFd } from './local-fd.ts'
@@ -56,10 +57,11 @@ export async function sendFile(transfer: Transfer, request: SendRequest): Promis
         throw error
       }
       ahead = readAhead(transfer, source, facts, position + want)
-      hash?.update(buffer.subarray(0, want))
-      // It is copied at once.
-      const answered = remote.write(handle, buffer, want, position).finally(() => budget.give(want))
-      buffers.give(buffer)
+      hash?.update(buffer.subarray(HEAD_ROOM, HEAD_ROOM + want))
+      const answered = remote.writeBulk(handle, buffer, want, position).finally(() => {
+        buffers.give(buffer)
+        budget.give(want)
+      })
       pending.add(answered.then(() => meter.bytes(want)))
       position += want
     }
@@ -98,7 +100,7 @@ function readAhead(
   if (position >= size) return undefined
   const buffer = buffers.take()
   const want = Math.min(CHUNK, size - position)
-  const answer = readFd(source.fd, buffer, want, position)
+  const answer = readFd(source.fd, buffer.subarray(HEAD_ROOM), want, position)
   // It is looked at in its turn.
   answer.catch(() => undefined)
   return { buffer, want, answer }
