@@ -32,7 +32,9 @@ export const drainPool = defineOperation({
   description:
     'From the beginning on, these connections take nothing new: calls that come get new ones, with the credentials, host ' +
     'keys and server settings of now. Nothing is cut off unless `force` is given.',
-  effect: 'write',
+  effect: 'destroy',
+  // By force it cuts off what others run.
+  effectOf: ({ force }) => (force ? 'destroy' : 'write'),
   idempotent: true,
   targeted: false,
   input,

@@ -25,15 +25,6 @@ function session(window = 1e9, ident = 'SSH-2.0-OpenSSH_9') {
   return { sftp, bulk, sent, outgoing }
 }
 
-function answer(id: number, data: Buffer, length = data.length): Buffer {
-  const head = Buffer.alloc(13)
-  head.writeUInt32BE(9 + length)
-  head[4] = 103
-  head.writeUInt32BE(id, 5)
-  head.writeUInt32BE(length, 9)
-  return Buffer.concat([head, data])
-}
-
 function status(id: number, code: number): Buffer {
   const packet = Buffer.alloc(4 + 1 + 4 + 4 + 4 + 4)
   packet.writeUInt32BE(packet.length - 4)
@@ -44,50 +35,6 @@ function status(id: number, code: number): Buffer {
 }
 
 const HANDLE = Buffer.from([0, 0, 0, 7])
-
-test('SSH-06 large data arrives whole however the stream is cut into pieces', () => {
-  for (const cut of [1, 3, 13, 14, 1_000, 32_768, 1e9]) {
-    const { sftp } = session()
-    const wanted = [randomBytes(100_000), randomBytes(40_000), randomBytes(10), randomBytes(20_000)]
-    const got: Buffer[] = []
-    wanted.forEach((data, n) => {
-      const into = Buffer.alloc(120_000)
-      sftp.read(HANDLE, into, 0, data.length, 0, (error: Error | undefined, bytes: number) => {
-        assert.ifError(error)
-        got[n] = into.subarray(0, bytes)
-      })
-    })
-    const stream = Buffer.concat(wanted.map((data, id) => answer(id, data)))
-    for (let at = 0; at < stream.length; at += cut) sftp.push(stream.subarray(at, at + cut))
-    const wrong = wanted.findIndex((data, n) => !got[n]?.equals(data))
-    assert.equal(wrong, -1, `pieces of ${cut}`)
-  }
-})
-
-test('SSH-11 data that was not asked for, or is more than was asked for, reaches no buffer', () => {
-  const { sftp } = session()
-  const into = Buffer.alloc(40_000)
-  sftp.read(HANDLE, into, 0, 20_000, 0, () => undefined)
-  sftp.push(answer(99, randomBytes(20_000)))
-  assert.ok(into.every((byte) => byte === 0))
-  sftp.push(answer(0, Buffer.alloc(30_000, 1)))
-  assert.equal(into.lastIndexOf(1), 19_999)
-})
-
-test('SSH-11 an answer whose lengths contradict each other, or an empty packet, ends the session', () => {
-  const tooLong = Buffer.concat([Buffer.alloc(4, 0x7f), Buffer.alloc(1_000)])
-  for (const bytes of [answer(0, Buffer.alloc(20_000)).fill(0xff, 9, 13), Buffer.alloc(8), tooLong]) {
-    const { sftp, outgoing } = session()
-    let failed: Error | undefined
-    sftp.on('error', (error: Error) => {
-      failed = error
-    })
-    sftp.read(HANDLE, Buffer.alloc(20_000), 0, 20_000, 0, () => undefined)
-    sftp.push(bytes)
-    assert.ok(failed)
-    assert.equal(outgoing.state, 'closing')
-  }
-})
 
 test('SSH-06 requests leave in their order and whole, whatever the host takes at a time', () => {
   for (const between of [true, false]) {

@@ -2,10 +2,10 @@ import type { SFTPWrapper } from 'ssh2'
 import { type Cipher, type Outlet, reusePackets } from './bulk-packets.ts'
 
 /**
- * The way of large pieces of content past the copies that ssh2 makes of them. ssh2 builds each request and collects each
- * answer in a new buffer of its size; those of one large file make the garbage collector walk the whole heap every few
- * dozen megabytes, which costs as much as the encryption. Everything else stays ssh2's: its table of requests, its
- * numbers, its checks, its answers. The version of ssh2 is pinned.
+ * The way of large content past the copy that ssh2 makes of it. ssh2 builds each request in a new buffer of its size, and
+ * each packet of it; those of one large file make the garbage collector walk the whole heap every few dozen megabytes,
+ * which costs as much as the encryption. Everything else stays ssh2's: its table of requests, its numbers, its queue, its
+ * answers. The version of ssh2 is pinned.
  */
 export interface BulkData {
   /**
@@ -23,31 +23,17 @@ const MAX_HANDLE = 256
 export const HEAD_ROOM = WRITE_HEAD + MAX_HANDLE
 
 const REQUEST_WRITE = 6
-const RESPONSE_DATA = 103
-/** Length, type, id, and length of the data. */
-const DATA_HEAD = 4 + 1 + 4 + 4
-/** Smaller answers are left to ssh2. */
-const LARGE = 16 * 1024
 
 interface Request {
-  readonly cb?: (error: Error | undefined | null, data?: Buffer, bytes?: number) => void
-  /** Where the data of a read belongs. */
-  readonly buffer?: Buffer
+  readonly cb: (error: Error | undefined | null) => void
 }
 
 /** What ssh2 keeps in its wrapper: https://github.com/mscdex/ssh2, lib/protocol/SFTP.js. */
 interface Parts {
-  push(data: Buffer | null): void
-  readonly readable: boolean
   readonly outgoing: { readonly id: number; readonly packetSize: number; readonly state: string; window: number }
   readonly _protocol: { channelData(id: number, data: Buffer): void; readonly _cipher: Cipher }
   readonly _client: { readonly _sock?: Outlet }
-  readonly _maxInPktLen: number
   readonly _maxWriteLen: number
-  /** What of the present packet has come: bytes of its length, its length, and bytes of the rest. */
-  readonly _pktLenBytes: number
-  readonly _pktLen: number
-  readonly _pktPos: number
   readonly _requests: Record<number, Request>
   _writeReqid: number
   /** What waits for the host to take more. */
@@ -58,12 +44,6 @@ interface Parts {
 
 export function createBulkData(wrapper: SFTPWrapper): BulkData {
   const sftp = wrapper as unknown as Parts
-  let broken = false
-  // ssh2 would go on with what comes after an answer that is none.
-  wrapper.on('error', () => {
-    broken = true
-  })
-  sftp.push = receiving(sftp, sftp.push.bind(sftp), () => broken)
   return {
     write(handle, buffer, length, position, done) {
       // ssh2 makes several requests of what is too long for one.
@@ -138,69 +118,4 @@ function drain(sftp: Parts): void {
     sent += 1
   }
   sftp._buffer = queue.slice(sent)
-}
-
-/** Data that is coming in: where it belongs, and how much of it is there. */
-interface Incoming {
-  readonly request: Request
-  readonly into: Buffer
-  readonly length: number
-  got: number
-}
-
-/** Takes large data to where it was asked for as it comes; the rest goes to ssh2, packet by packet. */
-function receiving(
-  sftp: Parts,
-  push: (data: Buffer | null) => void,
-  broken: () => boolean,
-): (data: Buffer | null) => void {
-  let incoming: Incoming | undefined
-
-  function take(data: Buffer, at: number): number {
-    const { request, into, length, got } = incoming as Incoming
-    const bytes = Math.min(length - got, data.length - at)
-    into.set(data.subarray(at, at + bytes), got)
-    if (got + bytes === length) {
-      incoming = undefined
-      request.cb?.(undefined, into, length)
-    } else (incoming as Incoming).got += bytes
-    return bytes
-  }
-
-  return (data) => {
-    if (data === null) {
-      incoming = undefined
-      return push(null)
-    }
-    for (let at = 0; at < data.length && !broken(); ) {
-      if (incoming !== undefined) {
-        at += take(data, at)
-        continue
-      }
-      if (sftp._pktLenBytes === 0) {
-        incoming = beginning(sftp, data, at)
-        if (incoming !== undefined) {
-          at += DATA_HEAD
-          continue
-        }
-      }
-      // The length of a packet, then the rest of it: so it is known where the next one begins.
-      const step = sftp._pktLenBytes < 4 ? 4 - sftp._pktLenBytes : sftp._pktLen - sftp._pktPos
-      push(data.subarray(at, at + step))
-      at += step
-    }
-  }
-}
-
-/** Data that was asked for and that has room; whatever else begins here is ssh2's to judge. */
-function beginning(sftp: Parts, data: Buffer, at: number): Incoming | undefined {
-  if (data.length - at < DATA_HEAD || data[at + 4] !== RESPONSE_DATA) return undefined
-  const packet = data.readUInt32BE(at)
-  const length = data.readUInt32BE(at + 9)
-  if (length < LARGE || packet !== length + DATA_HEAD - 4 || packet > sftp._maxInPktLen) return undefined
-  const id = data.readUInt32BE(at + 5)
-  const request = sftp._requests[id]
-  if (request?.buffer === undefined || request.buffer.length < length) return undefined
-  delete sftp._requests[id]
-  return { request, into: request.buffer, length, got: 0 }
 }

@@ -1,6 +1,6 @@
 import { type MhvError, mhvError, toMhvError } from '../../../core/errors.ts'
+import { RESULT_FILES } from './limits.ts'
 import type { FileResult, TransferData, TransferInput } from './transfer.ts'
-import { RESULT_FILES } from './transfer.ts'
 import type { Item, Skipped, Staged, Transfer, TransferContext } from './types.ts'
 
 /** What has become of the files: the first ones for the result, a line for each in the output of the run. */

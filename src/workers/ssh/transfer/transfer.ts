@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { defineOperation } from '../../../core/operation.ts'
 import { CONNECT_ERRORS } from '../connect-codes.ts'
 import type { SshSettings } from '../settings.ts'
+import { RESULT_FILES } from './limits.ts'
 import { size } from './meter.ts'
 import type { TransferContext } from './types.ts'
 
@@ -9,9 +10,6 @@ export const DIRECTIONS = ['upload', 'download'] as const
 export const VERIFIES = ['sha256', 'size'] as const
 export const OVERWRITES = ['always', 'never', 'if_different'] as const
 export const SYMLINKS = ['skip', 'follow', 'refuse', 'copy'] as const
-
-/** Files that the result names one by one; the output of the run names all of them. */
-export const RESULT_FILES = 100
 
 const path = (max: number) =>
   z
