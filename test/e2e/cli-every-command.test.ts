@@ -208,9 +208,8 @@ describe('CLI-02: every example does what it says', { skip: userMissing() ?? ssh
       )
       test(line, { skip: shell === undefined ? false : shellMissing(shell), timeout: 60_000 }, async () => {
         // There is nobody to ask here.
-        const ran = await type(
-          operation?.spec.effect === 'destroy' && !operation.spec.effectOf ? `${line} --yes` : line,
-        )
+        const asks = operation?.spec.effect === 'destroy'
+        const ran = await type(asks ? line.replace(words.join(' '), `${words.join(' ')} --yes`) : line)
         // The other examples need the target.
         if (line.includes('breakers force')) await type(line.replace('--state open', '--state auto'))
         assert.doesNotMatch(ran.stderr, /MHV_(CLI|INPUT|INTERNAL|CONFIG|TARGET)/)

@@ -101,10 +101,11 @@ suite('RES-10: a worker over a limit is held or stopped', () => {
   test('memory: far over it, it is ended and replaced, and the others go on', async () => {
     await using held = await isolationInstance({ trouble: own({ memory_limit_mb: 128 }), calm: own() })
     const pid = await pidOf(held)
-    const { value, calls } = await meanwhile(held, held.call('trouble.memory', { mb: 400, wait_ms: 30_000 }))
+    const { value, calls, slowest } = await meanwhile(held, held.call('trouble.memory', { mb: 400, wait_ms: 30_000 }))
     assert.deepEqual([value.error_code, value.effect_certainty], ['MHV_WORKER_DIED', 'unknown'])
     assert.match(value.error ?? '', /memory_limit_mb is 128|memory limit/)
-    assert.ok(calls > 5, `${calls} calls of the other worker`)
+    // It is over in a moment: how many calls that has room for is the machine's affair.
+    assert.ok(calls > 0 && slowest < 1_500, `${calls} calls of the other worker, the slowest in ${slowest} ms`)
     assert.ok(await until(() => !isRunning(pid)))
     assert.notEqual(await pidOf(held), pid)
   })
