@@ -44,9 +44,10 @@ import type { RunRecord, Store } from './store/store.ts'
 import { observeBatches } from './telemetry/batch-metrics.ts'
 import { observeDeclared } from './telemetry/declared-metrics.ts'
 import { createLogger } from './telemetry/log.ts'
-import { createRunMetrics, type EndedRun, observeBreakers, observeJournal, observeSsh } from './telemetry/metrics.ts'
+import { createRunMetrics, observeBreakers, observeJournal } from './telemetry/metrics.ts'
 import { observeDeadLetters } from './telemetry/resilience-metrics.ts'
 import { observeSchedules } from './telemetry/schedule-metrics.ts'
+import { type EndedRun, observeSsh } from './telemetry/ssh-metrics.ts'
 import { observeWorkerProcesses } from './telemetry/worker-metrics.ts'
 import { workers } from './workers/index.ts'
 
@@ -107,7 +108,8 @@ async function openInstance(composition: Composition, options: InstanceOptions):
   const journal = await composition.openStore({ path: setting.journalFile, readOnly: false })
   undo.defer(journal.close)
   const pool = () => parts.instances.started('ssh')?.stats()
-  const ssh = registry.workers.some(({ name }) => name === 'ssh') ? observeSsh(metrics.registry, pool) : undefined
+  const slos = registry.workers.find(({ name }) => name === 'ssh')?.slos
+  const ssh = slos === undefined ? undefined : observeSsh(metrics.registry, pool, slos)
   const observed = measured(journal, observeJournal(metrics.registry), (run) => ssh?.ended(run))
   const { store, lease } = withLease(observed, clock)
   const common = commonParts(composition, setting)
@@ -362,9 +364,10 @@ function breakersOf(
 function measured(store: Store, measure: ReturnType<typeof observeJournal>, ended: (run: EndedRun) => void): Store {
   function tell(run: RunRecord | null): void {
     if (run === null || run.end === null) return
-    const { operation, started_at, end } = run
+    const { operation, started_at, end, input } = run
     const seconds = started_at === null ? null : Math.max(0, end.finished_at - started_at) / 1000
-    ended({ operation, error_code: end.error_code, seconds })
+    const { error_code, exit_code, data } = end
+    ended({ operation, error_code, exit_code, seconds, input, data })
   }
   return {
     ...store,

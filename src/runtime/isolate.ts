@@ -222,6 +222,7 @@ function isolateOperation(spec: OperationSpec): OperationSpec {
     ...(spec.resume === undefined ? {} : { resume: forward('resume') }),
     ...(spec.fallback === undefined ? {} : { fallback: forward('fallback') }),
     ...(spec.compensate === undefined ? {} : { compensate: forward('compensate') }),
+    ...(spec.settle === undefined ? {} : { settle: forward('settle') }),
   }
 }
 
@@ -301,6 +302,7 @@ function parentMethods(context: WorkerContext, contexts: ReadonlyMap<number, Ope
     recordsRetain: (stream, limits) => records.retain(stream, limits),
     recordsStats: (stream) => records.stats(stream),
     targets: () => context.targets(),
+    target: (name) => context.target(name),
     connected: (attempt) => context.onConnect?.(attempt),
     async needed(port) {
       await context.need(port)

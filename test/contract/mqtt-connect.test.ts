@@ -68,9 +68,24 @@ suite('MQ-06: a refusal has its reason, and is never tried again and again in si
     const websocket = scheme === 'wss'
     const local = { altNames: ['DNS:localhost', 'IP:127.0.0.1'] }
     const tlsCases = [
-      ['an authority that is not trusted', () => theirs.issue('localhost', local), 'MHV_MQTT_TLS_UNTRUSTED', /127\.0\.0\.1/],
-      ['another host name', () => ours.issue('elsewhere.example'), 'MHV_MQTT_TLS_NAME', /elsewhere\.example|127\.0\.0\.1/],
-      ['an expired certificate', () => ours.issue('localhost', { ...local, days: -1 }), 'MHV_MQTT_TLS_EXPIRED', /expired/],
+      [
+        'an authority that is not trusted',
+        () => theirs.issue('localhost', local),
+        'MHV_MQTT_TLS_UNTRUSTED',
+        /127\.0\.0\.1/,
+      ],
+      [
+        'another host name',
+        () => ours.issue('elsewhere.example'),
+        'MHV_MQTT_TLS_NAME',
+        /elsewhere\.example|127\.0\.0\.1/,
+      ],
+      [
+        'an expired certificate',
+        () => ours.issue('localhost', { ...local, days: -1 }),
+        'MHV_MQTT_TLS_EXPIRED',
+        /expired/,
+      ],
     ] as const
     for (const [title, issue, code, text] of tlsCases) {
       test(`${scheme}: ${title}`, async () => {
@@ -139,8 +154,7 @@ suite('MQ-06: a refusal has its reason, and is never tried again and again in si
     const broker = await start({ passwords: { anna: 'right-password' }, acl })
     await using worker = await startMqttWorker({ secrets: { PASSWORD: 'right-password' } })
     const target = brokerTarget(broker, { username: 'anna', password: 'env:PASSWORD' })
-    const send = (topic: string, qos: 1 | 2) =>
-      publish.run(worker.context(target), publish.input.parse({ topic, qos }))
+    const send = (topic: string, qos: 1 | 2) => publish.run(worker.context(target), publish.input.parse({ topic, qos }))
     assert.equal((await send('open/x', 1)).state, 'delivered')
     for (const qos of [1, 2] as const) {
       await assert.rejects(send('closed/x', qos), (thrown) => {

@@ -38,7 +38,10 @@ suite('MQ-03: failover', { skip }, () => {
 
     /** Every subscription gets what is sent at the broker in use, and this session's own messages too. */
     const alive = async (broker: Mosquitto, round: string) => {
-      assert.ok(await until(() => session.endpoint() === broker.url, 10_000), `${round}: ${JSON.stringify(session.facts())}`)
+      assert.ok(
+        await until(() => session.endpoint() === broker.url, 10_000),
+        `${round}: ${JSON.stringify(session.facts())}`,
+      )
       await using other = await sender(broker)
       for (const topic of topics) await other.send(topic, round)
       await session.publishNow(message('deep/own', round), never)

@@ -8,7 +8,14 @@ import { request } from '../../src/workers/mqtt/subscribe/request.ts'
 import { retained } from '../../src/workers/mqtt/subscribe/retained.ts'
 import { subscribe } from '../../src/workers/mqtt/subscribe/subscribe.ts'
 import { type Mosquitto, mosquittoMissing, startMosquitto } from '../helpers/mosquitto.ts'
-import { brokerTarget, message, never, recorder, startMqttWorker, type TestMqttWorker } from '../helpers/mqtt-context.ts'
+import {
+  brokerTarget,
+  message,
+  never,
+  recorder,
+  startMqttWorker,
+  type TestMqttWorker,
+} from '../helpers/mqtt-context.ts'
 import { until } from '../helpers/processes.ts'
 
 const run = promisify(execFile)
@@ -33,7 +40,20 @@ for (const protocol of ['5', '3.1.1'] as const) {
     for (const qos of [0, 1, 2] as const) {
       test(`a message of QoS ${qos} reaches an independent subscriber`, async () => {
         const topic = `independent/${qos}`
-        const reading = run('mosquitto_sub', ['-p', String(broker.port), '-t', topic, '-q', '2', '-C', '1', '-W', '10', '-F', '%t %p'])
+        const reading = run('mosquitto_sub', [
+          '-p',
+          String(broker.port),
+          '-t',
+          topic,
+          '-q',
+          '2',
+          '-C',
+          '1',
+          '-W',
+          '10',
+          '-F',
+          '%t %p',
+        ])
         assert.ok(await until(async () => (await broker.log()).includes(`${topic} (QoS 2)`)))
         const data = await publish.run(ctx(), publish.input.parse({ topic, payload: { n: 1 }, qos }))
         assert.equal(data.state, qos === 0 ? 'sent' : 'delivered')
@@ -68,7 +88,10 @@ for (const protocol of ['5', '3.1.1'] as const) {
       assert.deepEqual([sent.state, sent.messages, sent.delivered], ['delivered', 50, 50])
       const { messages: got, ended_by } = await waiting
       assert.equal(ended_by, 'condition')
-      assert.deepEqual(got.map(({ payload }) => JSON.parse(payload).n), Array.from({ length: 31 }, (_, n) => n))
+      assert.deepEqual(
+        got.map(({ payload }) => JSON.parse(payload).n),
+        Array.from({ length: 31 }, (_, n) => n),
+      )
     })
 
     test('kept messages are shown, and taken away by an empty one', async () => {
@@ -122,10 +145,14 @@ for (const protocol of ['5', '3.1.1'] as const) {
       const bad = (input: object) => publish.run(ctx(), publish.input.parse(input))
       await assert.rejects(bad({ topic: 'a/+/b' }), { code: 'MHV_MQTT_TOPIC_INVALID' })
       await assert.rejects(bad({ topic: '$SYS/x' }), { code: 'MHV_MQTT_TOPIC_INVALID' })
-      await assert.rejects(bad({ topic: 'big', payload: 'x'.repeat(1_048_577) }), { code: 'MHV_MQTT_MESSAGE_TOO_LARGE' })
+      await assert.rejects(bad({ topic: 'big', payload: 'x'.repeat(1_048_577) }), {
+        code: 'MHV_MQTT_MESSAGE_TOO_LARGE',
+      })
       const heard = recorder()
       const listening = await worker.session(target()).subscribe('half/#', { qos: 0, signal: never, ...heard })
-      await assert.rejects(bad({ messages: [{ topic: 'half/1' }, { topic: 'half/#' }] }), { code: 'MHV_MQTT_TOPIC_INVALID' })
+      await assert.rejects(bad({ messages: [{ topic: 'half/1' }, { topic: 'half/#' }] }), {
+        code: 'MHV_MQTT_TOPIC_INVALID',
+      })
       await bad({ topic: 'half/end', qos: 1 })
       assert.ok(await until(() => heard.got.length > 0))
       assert.deepEqual(heard.got, ['half/end '])

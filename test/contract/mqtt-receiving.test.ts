@@ -34,7 +34,10 @@ suite('receiving', { skip }, () => {
       assert.equal((await session.publishNow(message('own', 'x', qos), AbortSignal.timeout(2_000))).qos, qos)
       gate.resolve()
       assert.ok(await until(() => got.length === 200))
-      assert.deepEqual(got, Array.from({ length: 200 }, (_, n) => `${n}`))
+      assert.deepEqual(
+        got,
+        Array.from({ length: 200 }, (_, n) => `${n}`),
+      )
       assert.equal(session.facts().lost, 0)
     })
 

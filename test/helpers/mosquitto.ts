@@ -124,7 +124,8 @@ async function configOf(options: MosquittoOptions, folder: string, port: number)
   if (passwords) {
     const file = join(folder, 'passwords')
     await writeFile(file, '', { mode: 0o600 })
-    for (const [name, password] of Object.entries(passwords)) await run('mosquitto_passwd', ['-b', file, name, password])
+    for (const [name, password] of Object.entries(passwords))
+      await run('mosquitto_passwd', ['-b', file, name, password])
     lines.push(`password_file ${file}`)
   }
   lines.push(`allow_anonymous ${passwords === undefined}`)
@@ -169,14 +170,29 @@ function answers(port: number): Promise<boolean> {
 export interface TestAuthority {
   readonly ca: string
   /** A certificate of it for a host (or client) name; `days` may be negative: expired. */
-  issue(name: string, options?: { readonly altNames?: readonly string[]; readonly days?: number }): Promise<MosquittoTls>
+  issue(
+    name: string,
+    options?: { readonly altNames?: readonly string[]; readonly days?: number },
+  ): Promise<MosquittoTls>
 }
 
 /** Makes an authority with its files in the folder. */
 export async function testAuthority(folder: string, name = 'ca'): Promise<TestAuthority> {
   const file = (what: string) => join(folder, `${name}-${what}`)
   const ec = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
-  await run('openssl', ['req', '-x509', ...ec, '-keyout', file('ca.key'), '-out', file('ca.pem'), '-days', '30', '-subj', `/CN=${name}`])
+  await run('openssl', [
+    'req',
+    '-x509',
+    ...ec,
+    '-keyout',
+    file('ca.key'),
+    '-out',
+    file('ca.pem'),
+    '-days',
+    '30',
+    '-subj',
+    `/CN=${name}`,
+  ])
   let serial = 0
   return {
     ca: file('ca.pem'),

@@ -42,7 +42,9 @@ export function createChildWorker(parent: Parent): ChildMethods {
       const { worker_id, settings, folder } = start
       const onConnect: WorkerContext['onConnect'] = (attempt) => parent.tell('connected', attempt)
       const targets = () => parent.call('targets')
-      connection = await worker.connect({ ...common, worker_id, settings, folder, targets, onConnect })
+      const target: WorkerContext['target'] = (name) => parent.call('target', name)
+      const context: WorkerContext = { ...common, worker_id, settings, folder, targets, target, onConnect }
+      connection = (await worker.connect(context)) as WorkerConnection
     },
     async act(request, signal) {
       const { worker, connection } = connected()

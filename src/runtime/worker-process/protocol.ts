@@ -26,7 +26,7 @@ export interface WorkerStart {
   readonly folder: string
 }
 
-export const ACTS = ['run', 'resume', 'fallback', 'compensate'] as const
+export const ACTS = ['run', 'resume', 'fallback', 'compensate', 'settle'] as const
 /** Which function of an operation acts. */
 export type Act = (typeof ACTS)[number]
 
@@ -86,6 +86,7 @@ export interface ParentMethods {
   recordsRetain(stream: string, limits: RecordLimits): Promise<number>
   recordsStats(stream: string): Promise<RecordStats>
   targets(): Promise<readonly WorkerTarget[]>
+  target(name: string): Promise<WorkerTarget>
   connected(attempt: ConnectAttempt): void
   /** Rejects with MHV_PORT_MISSING where no worker provides the port. */
   needed(port: PortName): Promise<void>

@@ -11,7 +11,12 @@ const MEBIBYTE = 1_048_576
 /** Longest UTF-8 string of the protocol, in bytes: MQTT 5, 1.5.4. Topics and client ids are such strings. */
 export const MAX_STRING_BYTES = 65_535
 
-const topicText = () => z.string().min(1).max(MAX_STRING_BYTES).regex(/^[^\0]*$/, { error: 'must not contain a NUL' })
+const topicText = () =>
+  z
+    .string()
+    .min(1)
+    .max(MAX_STRING_BYTES)
+    .regex(/^[^\0]*$/, { error: 'must not contain a NUL' })
 
 export const topicRule = z.strictObject({
   principals: z.array(z.string().min(1).max(300)).min(1).default(['*']).describe('who: patterns with * and ?'),
@@ -21,7 +26,9 @@ export const topicRule = z.strictObject({
     .default(['publish', 'subscribe'])
     .describe('what it is about'),
   topics: z.array(topicText()).min(1).describe('topic filters, with + and #'),
-  decision: z.enum(['allow', 'deny']).describe('the first rule that fits decides; where there are rules, none means deny'),
+  decision: z
+    .enum(['allow', 'deny'])
+    .describe('the first rule that fits decides; where there are rules, none means deny'),
 })
 
 export type TopicRule = z.output<typeof topicRule>
@@ -64,7 +71,9 @@ export const mqttSettings = z.object({
     .default(20)
     .describe('seconds for name resolution, TCP, TLS and the answer of the broker together'),
   request_timeout: seconds(86_400).default(60).describe('seconds a call may take when it names no timeout'),
-  keepalive: count(5, 65_535).default(30).describe('seconds after which a silent connection is asked for a sign of life'),
+  keepalive: count(5, 65_535)
+    .default(30)
+    .describe('seconds after which a silent connection is asked for a sign of life'),
   session_expiry: count(0, 4_294_967_294)
     .default(300)
     .describe('seconds for which a broker keeps subscriptions and messages while the connection is lost (MQTT 5)'),
@@ -116,7 +125,9 @@ export const mqttSettings = z.object({
     .max(1_000)
     .default([])
     .describe('standing subscriptions: made at start, kept over restarts; their messages go to the journal'),
-  messages: messageSettings.prefault({}).describe('how long messages of standing subscriptions are kept, for each target'),
+  messages: messageSettings
+    .prefault({})
+    .describe('how long messages of standing subscriptions are kept, for each target'),
 })
 
 export type MqttSettings = z.output<typeof mqttSettings>
@@ -128,7 +139,9 @@ export const broker = z.strictObject({
   url: z
     .string()
     .max(1_000)
-    .regex(BROKER_URL, { error: 'must be mqtt://HOST, mqtts://HOST, ws://HOST/PATH or wss://HOST/PATH, without credentials' })
+    .regex(BROKER_URL, {
+      error: 'must be mqtt://HOST, mqtts://HOST, ws://HOST/PATH or wss://HOST/PATH, without credentials',
+    })
     .describe('mqtt://HOST:PORT, mqtts://, ws:// or wss://'),
   server_name: z
     .string()

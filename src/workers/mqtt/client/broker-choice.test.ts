@@ -12,8 +12,14 @@ suite('choice of the broker', () => {
       const before = choice.current()
       return [before, choice.failed(false)] as const
     })
-    assert.deepEqual(seen.map(([index]) => index), [0, 0, 0, 1, 1, 1, 0, 0])
-    assert.deepEqual(seen.map(([, { switched }]) => switched), [false, false, true, false, false, true, false, false])
+    assert.deepEqual(
+      seen.map(([index]) => index),
+      [0, 0, 0, 1, 1, 1, 0, 0],
+    )
+    assert.deepEqual(
+      seen.map(([, { switched }]) => switched),
+      [false, false, true, false, false, true, false, false],
+    )
     assert.deepEqual(seen.map(([, { exhausted }]) => exhausted).indexOf(true), 5)
   })
 
@@ -52,8 +58,14 @@ suite('choice of the broker', () => {
       return choice.wait(() => 1)
     })
     assert.deepEqual(ceilings, [200, 400, 800, 1_000, 1_000, 1_000])
-    assert.equal(choice.wait(() => 0), 0)
+    assert.equal(
+      choice.wait(() => 0),
+      0,
+    )
     choice.succeeded(0)
-    assert.equal(choice.wait(() => 1), 100)
+    assert.equal(
+      choice.wait(() => 1),
+      100,
+    )
   })
 })

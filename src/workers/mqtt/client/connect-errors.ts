@@ -41,7 +41,11 @@ export function connectError(thrown: unknown, endpoint: Endpoint): MhvError {
   if (code.startsWith('ERR_SSL') || code === 'EPROTO' || code.startsWith('ERR_TLS')) {
     return mhvError('MHV_MQTT_TLS_FAILED', `${where}: ${message}`, options)
   }
-  return mhvError('MHV_MQTT_CONNECT_FAILED', `${where}: ${message.includes(code) ? message : `${message} (${code})`}`, options)
+  return mhvError(
+    'MHV_MQTT_CONNECT_FAILED',
+    `${where}: ${message.includes(code) ? message : `${message} (${code})`}`,
+    options,
+  )
 }
 
 /** The broker's own no. `code` is that of MQTT 5, or of 3.1.1, where the two do not overlap. */

@@ -88,7 +88,14 @@ suite('delivery of received messages', () => {
   test('QoS 1 is never dropped: it is acknowledged when it was dealt with, also where QoS 0 gives way before it', async () => {
     const consumer = slow({ max: 2 })
     const done: string[] = []
-    for (const [text, qos] of [['a', 1], ['b', 1], ['c', 0], ['d', 1], ['e', 0], ['f', 1]] as const)
+    for (const [text, qos] of [
+      ['a', 1],
+      ['b', 1],
+      ['c', 0],
+      ['d', 1],
+      ['e', 0],
+      ['f', 1],
+    ] as const)
       void consumer.delivery.push(incoming(text, qos))?.then(() => done.push(text))
     await new Promise((resolve) => setImmediate(resolve))
     assert.deepEqual(done, [])

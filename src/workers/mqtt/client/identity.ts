@@ -33,7 +33,9 @@ export function identityProblem(
 ): IdentityProblem | undefined {
   if (device_id === null) return undefined
   if (typeof payload === 'object' && payload !== null) {
-    const claimed = CLAIMS.flatMap((name) => (Object.hasOwn(payload, name) ? [(payload as Record<string, unknown>)[name]] : []))
+    const claimed = CLAIMS.flatMap((name) =>
+      Object.hasOwn(payload, name) ? [(payload as Record<string, unknown>)[name]] : [],
+    )
     if (claimed.some((claim) => claim !== device_id)) return 'payload'
   }
   if (broker_property === undefined) return undefined

@@ -149,9 +149,13 @@ function refusalOf(message: OutgoingMessage, limits: BrokerLimits, endpoint: End
 /** Whatever was not sent yet has certainly not arrived. */
 function lostError({ message, sent }: Item, reason: MhvError): MhvError {
   if (!sent) {
-    return mhvError('MHV_MQTT_NOT_CONNECTED', `the connection was lost before the message was sent: ${reason.message}`, {
-      retryAfter: 1,
-    })
+    return mhvError(
+      'MHV_MQTT_NOT_CONNECTED',
+      `the connection was lost before the message was sent: ${reason.message}`,
+      {
+        retryAfter: 1,
+      },
+    )
   }
   return mhvError('MHV_MQTT_CONNECTION_LOST', reason.message, { details: { topic: message.topic }, cause: reason })
 }

@@ -260,7 +260,8 @@ function createLink(client: MqttClient, options: LinkOptions, connack: IConnackP
     publish: inflight.publish,
     async subscribe({ filter, qos, retained, id }) {
       const request = { qos, nl: false, rap: false, rh: retained ? 0 : 2 }
-      const properties = id === undefined || !limits.subscription_ids ? {} : { properties: { subscriptionIdentifier: id } }
+      const properties =
+        id === undefined || !limits.subscription_ids ? {} : { properties: { subscriptionIdentifier: id } }
       const answer = new Promise<Qos>((resolve, reject) => {
         client.subscribe(filter, { ...request, ...properties }, (error, granted, packet) => {
           const code = Number(packet?.granted?.[0] ?? granted?.[0]?.qos ?? 128)

@@ -1,5 +1,5 @@
-import type { MhvError } from '../../../core/errors.ts'
 import type { SecretResolver } from '../../../core/context.ts'
+import type { MhvError } from '../../../core/errors.ts'
 import type { WorkerConnection } from '../../../core/worker.ts'
 import type { MqttSettings, MqttTarget } from '../settings.ts'
 

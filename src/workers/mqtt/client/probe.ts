@@ -1,7 +1,7 @@
-import { newId } from '../../../core/ids.ts'
 import type { Clock } from '../../../core/clock.ts'
 import type { Logger } from '../../../core/context.ts'
 import { mhvError, toMhvError } from '../../../core/errors.ts'
+import { newId } from '../../../core/ids.ts'
 import type { Link } from './link.ts'
 import type { IPublishPacket } from './mqtt-library.ts'
 
@@ -68,7 +68,10 @@ export function createSubscriptionProbe(parts: ProbeParts): SubscriptionProbe {
       }
       signal.throwIfAborted()
       if (!works.has(endpoint)) {
-        log.warn('mqtt: the messages to itself never come back; subscriptions are not looked after', { endpoint, topic })
+        log.warn('mqtt: the messages to itself never come back; subscriptions are not looked after', {
+          endpoint,
+          topic,
+        })
         return
       }
       misses += 1
@@ -96,7 +99,11 @@ export function createSubscriptionProbe(parts: ProbeParts): SubscriptionProbe {
         if (signal.aborted) return
         const { code, message } = toMhvError(error)
         if (code === 'MHV_MQTT_NOT_CONNECTED' || code === 'MHV_MQTT_CONNECTION_LOST') return
-        log.warn('mqtt: subscriptions are not looked after', { endpoint: link.endpoint.name, error_code: code, message })
+        log.warn('mqtt: subscriptions are not looked after', {
+          endpoint: link.endpoint.name,
+          error_code: code,
+          message,
+        })
       }
     },
   }

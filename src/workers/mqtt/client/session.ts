@@ -43,7 +43,8 @@ interface Waiter {
 export function createSession({ target, settings, client_id, context }: SessionParts): OwnedSession {
   const { clock, log } = context
   const { throttling } = settings
-  const presence = settings.presence_topic === '' ? undefined : settings.presence_topic.replaceAll('{client_id}', client_id)
+  const presence =
+    settings.presence_topic === '' ? undefined : settings.presence_topic.replaceAll('{client_id}', client_id)
   const table = createSubscriptionTable(throttling)
   const duplicates = createDuplicates(settings.duplicate_window * 1000, clock)
   const limiter = createRateLimiter(throttling.max_publish_rate, throttling.publish_burst, clock)
@@ -142,7 +143,8 @@ export function createSession({ target, settings, client_id, context }: SessionP
 
   function use(link: Link): void {
     if (current !== undefined || shown !== '') duplicates.linkChanged()
-    if (shown !== '' && shown !== link.endpoint.name) log.info('mqtt: another broker is in use', { endpoint: link.endpoint.name })
+    if (shown !== '' && shown !== link.endpoint.name)
+      log.info('mqtt: another broker is in use', { endpoint: link.endpoint.name })
     current = link
     shown = link.endpoint.name
     state = 'connected'
@@ -156,11 +158,17 @@ export function createSession({ target, settings, client_id, context }: SessionP
 
   async function announce(link: Link, status: 'online' | 'stopped'): Promise<void> {
     if (presence === undefined) return
-    const message = { topic: presence, payload: presencePayload(status, client_id), qos: 1, retain: target.client_id !== undefined } as const
+    const message = {
+      topic: presence,
+      payload: presencePayload(status, client_id),
+      qos: 1,
+      retain: target.client_id !== undefined,
+    } as const
     const timeout = AbortSignal.timeout(2_000)
     await link.publish(message, timeout).catch((error: unknown) => {
       const { code, message: why } = toMhvError(error)
-      if (code !== 'MHV_MQTT_CONNECTION_LOST') log.warn('mqtt: the presence message was not taken', { error_code: code, message: why })
+      if (code !== 'MHV_MQTT_CONNECTION_LOST')
+        log.warn('mqtt: the presence message was not taken', { error_code: code, message: why })
     })
   }
 

@@ -43,7 +43,11 @@ export interface TableCounts {
 
 export interface SubscriptionTable {
   /** Adds a listener and tells the broker, if there is a link. Throws as `MqttSession.subscribe`. */
-  add(options: SubscribeOptions, filter: string, link: () => Link | undefined): Promise<{ listener: Listener; qos: Qos }>
+  add(
+    options: SubscribeOptions,
+    filter: string,
+    link: () => Link | undefined,
+  ): Promise<{ listener: Listener; qos: Qos }>
   remove(listener: Listener, link: () => Link | undefined): Promise<void>
   /** Makes all subscriptions that the broker does not have yet, and ends those that nobody wants any more. */
   restore(link: Link, force: boolean): Promise<void>

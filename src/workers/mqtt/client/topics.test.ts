@@ -6,8 +6,8 @@ import {
   coversFilter,
   filterProblem,
   levelProblem,
-  matchesFilter,
   MAX_LEVELS,
+  matchesFilter,
   overlap,
   topicProblem,
 } from './topics.ts'
@@ -25,7 +25,9 @@ function takes(pattern: readonly string[], levels: readonly string[]): boolean {
   if (first === '#') return true
   if (first === undefined) return levels.length === 0
   if (levels.length === 0) return false
-  return (first === '+' || first === levels[0]) && (takes(rest, levels.slice(1)) || (rest[0] === '#' && levels.length === 1))
+  return (
+    (first === '+' || first === levels[0]) && (takes(rest, levels.slice(1)) || (rest[0] === '#' && levels.length === 1))
+  )
 }
 
 suite('MQ-08: topics by the standard', () => {
@@ -55,9 +57,17 @@ suite('MQ-08: topics by the standard', () => {
         assert.throws(() => checkTopic(broken), { code: 'MHV_MQTT_TOPIC_INVALID' })
       }),
     )
-    for (const text of ['', '$SYS/broker', '$share/g/x', 'x'.repeat(65_536), 'ü'.repeat(32_768), '/'.repeat(MAX_LEVELS)])
+    for (const text of [
+      '',
+      '$SYS/broker',
+      '$share/g/x',
+      'x'.repeat(65_536),
+      'ü'.repeat(32_768),
+      '/'.repeat(MAX_LEVELS),
+    ])
       assert.notEqual(topicProblem(text), undefined, text.slice(0, 20))
-    for (const text of ['a', '/', 'a//b', '/a', 'a/ b/$c', 'x'.repeat(65_535)]) assert.equal(topicProblem(text), undefined)
+    for (const text of ['a', '/', 'a//b', '/a', 'a/ b/$c', 'x'.repeat(65_535)])
+      assert.equal(topicProblem(text), undefined)
   })
 
   test('an id of a device is one level', () => {
@@ -71,7 +81,19 @@ suite('MQ-08: topics by the standard', () => {
 
   test('filters have wildcards only as whole levels, and # only at the end', () => {
     fc.assert(fc.property(filter, (text) => assert.equal(text === '' ? undefined : filterProblem(text), undefined)))
-    for (const text of ['', 'a+', '+a/b', 'a/#/b', '#/a', 'a#', '$share', '$share/', '$share/g', '$share/g/', '$share/+/a'])
+    for (const text of [
+      '',
+      'a+',
+      '+a/b',
+      'a/#/b',
+      '#/a',
+      'a#',
+      '$share',
+      '$share/',
+      '$share/g',
+      '$share/g/',
+      '$share/+/a',
+    ])
       assert.notEqual(filterProblem(text), undefined, text)
     for (const text of ['#', '+', '$SYS/#', '$share/g/#', '$share/g/a/+']) assert.equal(filterProblem(text), undefined)
   })

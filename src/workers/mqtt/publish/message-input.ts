@@ -21,10 +21,7 @@ export const messageShape = {
     .union([wellFormed().max(MAX_TEXT), z.record(z.string(), z.unknown())])
     .default('')
     .describe('text, or an object that is sent as JSON'),
-  encoding: z
-    .enum(['utf8', 'base64', 'hex'])
-    .default('utf8')
-    .describe('how a payload that is text stands for bytes'),
+  encoding: z.enum(['utf8', 'base64', 'hex']).default('utf8').describe('how a payload that is text stands for bytes'),
   qos: qosInput.default(0),
   retain: z.boolean().default(false).describe('the broker keeps it for those who subscribe later'),
   expiry_seconds: z
@@ -67,7 +64,8 @@ function bytesOf({ payload, encoding }: MessageInput): Uint8Array {
   const bytes = Buffer.from(payload, encoding)
   // Buffer leaves out what it does not understand, and would send something else than was meant.
   const same = (text: string) => text.replace(/=+$/, '').toLowerCase()
-  const exact = encoding === 'base64' ? bytes.toString('base64').replace(/=+$/, '') === payload.replace(/=+$/, '') : true
+  const exact =
+    encoding === 'base64' ? bytes.toString('base64').replace(/=+$/, '') === payload.replace(/=+$/, '') : true
   if (!exact || (encoding === 'hex' && same(bytes.toString('hex')) !== same(payload))) {
     throw mhvError('MHV_INPUT_INVALID', `payload: is not ${encoding}`)
   }

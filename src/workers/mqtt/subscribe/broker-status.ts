@@ -116,10 +116,16 @@ async function readSys(
       deadline: ctx.deadline,
       signal: ctx.signal,
     })
-    return new Map(messages.map(({ topic, payload }: IncomingMessage) => [topic, textOf(payload)?.slice(0, 1_000) ?? '']))
+    return new Map(
+      messages.map(({ topic, payload }: IncomingMessage) => [topic, textOf(payload)?.slice(0, 1_000) ?? '']),
+    )
   } catch (error) {
     const { code } = toMhvError(error)
-    const refused: readonly string[] = ['MHV_MQTT_NOT_AUTHORIZED', 'MHV_MQTT_SUBSCRIBE_REJECTED', 'MHV_MQTT_TOPIC_DENIED']
+    const refused: readonly string[] = [
+      'MHV_MQTT_NOT_AUTHORIZED',
+      'MHV_MQTT_SUBSCRIBE_REJECTED',
+      'MHV_MQTT_TOPIC_DENIED',
+    ]
     if (refused.includes(code)) return undefined
     throw error
   }

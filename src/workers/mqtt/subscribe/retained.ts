@@ -47,7 +47,9 @@ export const retained = defineOperation({
   output,
   errors: [...CONNECT_ERRORS, ...SUBSCRIBE_ERRORS],
   timeout: (settings: MqttSettings) => settings.request_timeout,
-  examples: [{ title: 'The last status of all devices', target: 'site-1', input: { filters: ['mahavishnu/status/+'] } }],
+  examples: [
+    { title: 'The last status of all devices', target: 'site-1', input: { filters: ['mahavishnu/status/+'] } },
+  ],
   run: (ctx: MqttContext, call: RetainedInput) => runRetained(ctx, call),
   summarize: ({ messages }) => ({ output: messages.map(({ topic, payload }) => `${topic} ${payload}`).join('\n') }),
 })
