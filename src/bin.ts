@@ -22,6 +22,7 @@ async function loadApp(): Promise<CliApp> {
   const compose = async (): Promise<Composition> => ({ ...(await import('./app.ts')).production(), registry })
   const instances = async () => (await import('./app.ts')).createInstances(await compose())
   const config = async () => (await import('./app/config-calls.ts')).createConfigCalls({ registry, env: process.env })
+  const demos = async () => (await import('./app/mqtt-demo.ts')).createDemos({ registry, env: process.env })
   const doctor = async () => (await import('./app/doctor.ts')).createDoctor(await compose())
   return {
     registry,
@@ -40,6 +41,7 @@ async function loadApp(): Promise<CliApp> {
       targets: async (place, worker) => (await config()).targets(place, worker),
       folder: async (place) => (await config()).folder(place),
     },
+    demos: { mqtt: async (place, options) => (await demos()).mqtt(place, options) },
   }
 }
 

@@ -76,7 +76,7 @@ test('names that are nearly a setting stop the start; strangers with our prefix 
     ['MAHAVISHNU_LOG__LVEL', /did you mean "MAHAVISHNU_LOG__LEVEL"/],
     ['MAHAVISHNU_WHATEVER__X', /no setting has this name$/],
     ['MAHAVISHNU_SSH__CONNECTION_POOL_SIZE', /is called ssh\.max_connections_per_host/],
-    ['MAHAVISHNU_MQTT__QOS', /not available yet/],
+    ['MAHAVISHNU_ORBSTACK__ENABLED', /not available yet/],
     ['MAHAVISHNU_HOME', undefined],
     ['MAHAVISHNU_VERSION', undefined],
     ['MAHAVISHNU_SSH_PASSWORD', undefined],

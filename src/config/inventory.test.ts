@@ -128,7 +128,7 @@ test('what is wrong is told with its place', async () => {
     [`${head}  a: {tags: ["a b"], demo: {host: h}}`, /targets\.a\.tags\.0 must be a list of words/, 3, 14],
     [`${head}  a: {demo: {hots: h}}`, /there is no "targets\.a\.demo\.hots"; did you mean "host"/, 3, 14],
     [`${head}  a: {dem: {host: h}}`, /there is no "targets\.a\.dem"; did you mean "demo"/, 3, 7],
-    [`${head}  a: {mqtt: {host: h}}`, /the worker "mqtt" is known, but not available yet/, 3, 7],
+    [`${head}  a: {terminal: {host: h}}`, /the worker "terminal" is known, but not available yet/, 3, 7],
     [`${head}  a: {demo: {port: 5}}`, /targets\.a\.demo\.host is missing: it must be text/, 3, 7],
     [`${head}  a: {demo: }`, /targets\.a\.demo\.host is missing/, 3],
     [

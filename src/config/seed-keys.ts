@@ -6,6 +6,8 @@ import type { Problem } from './problems.ts'
  */
 export type SeedKey =
   | { readonly is: 'accepted' }
+  /** The key is one, and its value is written differently here: such as `as`. */
+  | { readonly is: 'respelt'; readonly as: unknown }
   /** `to` is a setting, or the place in the inventory where it is written now. */
   | { readonly is: 'renamed'; readonly to: string }
   | { readonly is: 'not-available'; readonly note?: string }
@@ -19,7 +21,23 @@ const ACCEPTED = [
   'ssh.circuit_breaker.failure_threshold',
   'ssh.circuit_breaker.recovery_timeout',
   'ssh.circuit_breaker.half_open_max_calls',
+  'mqtt.broker_switch_threshold',
+  'mqtt.circuit_breaker.failure_threshold',
+  'mqtt.circuit_breaker.recovery_timeout',
+  'mqtt.circuit_breaker.half_open_max_calls',
+  'mqtt.subscription_health_check',
+  'mqtt.resubscribe_on_reconnect',
+  'mqtt.throttling.max_publish_rate',
+  'mqtt.throttling.max_subscription_count',
+  'mqtt.throttling.buffer_size',
+  'mqtt.throttling.drop_oldest_when_full',
 ]
+
+/** Sizes are numbers of bytes; a standing subscription has a name and a target. */
+const RESPELT: Readonly<Record<string, unknown>> = {
+  'mqtt.throttling.max_message_size': 1_048_576,
+  'mqtt.subscriptions': [{ name: 'temperature', target: 'site-1', topic: 'sensors/+/temperature', qos: 1 }],
+}
 
 const RENAMED: Readonly<Record<string, string>> = {
   'ssh.default_host': 'targets.NAME.ssh.host',
@@ -28,11 +46,21 @@ const RENAMED: Readonly<Record<string, string>> = {
   'ssh.connection_pool_size': 'ssh.max_connections_per_host',
   'ssh.admission_control.max_concurrent_executions': 'ssh.admission.max_concurrent',
   'ssh.admission_control.queue_size': 'ssh.admission.queue_size',
+  'mqtt.default_broker': 'targets.NAME.mqtt.brokers',
+  'mqtt.default_port': 'targets.NAME.mqtt.brokers',
+  'mqtt.tls_enabled': 'targets.NAME.mqtt.brokers',
+  'mqtt.brokers.primary': 'targets.NAME.mqtt.brokers',
+  'mqtt.brokers.secondary': 'targets.NAME.mqtt.brokers',
+  'mqtt.offline_buffer.max_size': 'mqtt.outbox.max_size',
 }
 
 const NOTES: Readonly<Record<string, string>> = {
   'ssh.admission_control.reject_when_full': 'see ssh.admission.full: reject_new, wait or shed_low',
   'ssh.admission_control.priority_classes': 'the classes are critical, normal and low',
+  'mqtt.qos': 'each publish and each subscription names its own',
+  'mqtt.offline_buffer.enabled': 'messages of QoS 1 and 2 are always held',
+  'mqtt.offline_buffer.persist_to_disk': 'messages of QoS 1 and 2 always wait on disk',
+  'mqtt.offline_buffer.disk_path': 'they wait in the journal, in the state folder',
 }
 
 /** By section; a section's own name stands for whatever else is in it. */
@@ -48,37 +76,15 @@ const NOT_AVAILABLE: Readonly<Record<string, readonly string[]>> = {
     'resources.network_max_bandwidth',
   ],
   mqtt: [
-    '',
-    'default_broker',
-    'default_port',
-    'tls_enabled',
     'qos',
-    'subscriptions',
-    'brokers',
-    'brokers.primary',
-    'brokers.secondary',
-    'broker_switch_threshold',
-    'circuit_breaker.failure_threshold',
-    'circuit_breaker.recovery_timeout',
-    'circuit_breaker.half_open_max_calls',
-    'offline_buffer',
     'offline_buffer.enabled',
-    'offline_buffer.max_size',
     'offline_buffer.persist_to_disk',
     'offline_buffer.disk_path',
-    'subscription_health_check',
-    'resubscribe_on_reconnect',
     'resources',
     'resources.memory_limit',
     'resources.memory_request',
     'resources.cpu_limit',
     'resources.cpu_request',
-    'throttling',
-    'throttling.max_publish_rate',
-    'throttling.max_subscription_count',
-    'throttling.max_message_size',
-    'throttling.buffer_size',
-    'throttling.drop_oldest_when_full',
   ],
   cloud_run: [
     '',
@@ -140,7 +146,7 @@ const NOT_AVAILABLE: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Workers that the design documents name and that do not exist yet. */
-export const LATER_WORKERS: readonly string[] = ['mqtt', 'terminal', 'cloud_run', 'database', 'backup']
+export const LATER_WORKERS: readonly string[] = ['terminal', 'cloud_run', 'database', 'backup']
 
 function rows(): [string, SeedKey][] {
   const notAvailable = Object.entries(NOT_AVAILABLE).flatMap(([section, keys]) =>
@@ -148,6 +154,7 @@ function rows(): [string, SeedKey][] {
   )
   return [
     ...ACCEPTED.map((key): [string, SeedKey] => [key, { is: 'accepted' }]),
+    ...Object.entries(RESPELT).map(([key, as]): [string, SeedKey] => [key, { is: 'respelt', as }]),
     ...Object.entries(RENAMED).map(([key, to]): [string, SeedKey] => [key, { is: 'renamed', to }]),
     ...notAvailable.map((key): [string, SeedKey] => [key, { is: 'not-available', note: NOTES[key] }]),
   ]

@@ -1,5 +1,6 @@
 import type { AnyWorker } from '../core/worker.ts'
+import { mqtt } from './mqtt/index.ts'
 import { ssh } from './ssh/index.ts'
 
 /** All workers of this program, in the order in which they are shown. Another worker is one folder and one name here. */
-export const workers: readonly AnyWorker[] = [ssh]
+export const workers: readonly AnyWorker[] = [ssh, mqtt]

@@ -27,8 +27,31 @@ async function outcome(of: IsolationInstance, operation: string, input: object) 
   )
   const { queue_seconds: _, dead_letter, ...known } = metadata
   const letter = dead_letter !== undefined
-  return { status, effect_certainty, output, data, error, error_code, exit_code, attempts, letter, metadata: known }
+  return {
+    status,
+    effect_certainty,
+    output: output === null ? null : timeless(output),
+    data: timeless(data),
+    error,
+    error_code,
+    exit_code,
+    attempts,
+    letter,
+    metadata: known,
+  }
 }
+
+/** Ids, times and ages are each call's own. */
+function timeless<T>(value: T): T {
+  const text = JSON.stringify(value)
+    .replace(/[0-7][0-9A-HJKMNP-TV-Z]{25}/g, 'ID')
+    .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'TIME')
+    .replace(/(?<name>oldest_seconds":|oldest )[\d.]+/g, '$<name>0')
+  return JSON.parse(text)
+}
+
+/** Operations of the shipped workers that look at our side only, or leave to it what they are to do. */
+const OWN_SIDE: readonly string[] = ['mqtt.messages', 'mqtt.outbox_status', 'mqtt.outbox_inspect', 'mqtt.outbox_drop']
 
 suite('RES-13: an operation is the same in both modes of isolation', () => {
   test('every example of every operation', async () => {
@@ -47,11 +70,16 @@ suite('RES-13: an operation is the same in both modes of isolation', () => {
   test('every example of every shipped operation, on a host that is not there', async () => {
     const module = new URL('../../src/workers/index.ts', import.meta.url)
     // A worker that is not here has no target, and the instance does not open: it has to be added.
-    const blocks = { ssh: { host: '127.0.0.1', port: 1, user: 'nobody' } }
+    const blocks = {
+      ssh: { host: '127.0.0.1', port: 1, user: 'nobody' },
+      mqtt: { brokers: [{ url: 'mqtt://127.0.0.1:1' }] },
+    }
     // Every call fails here, and none of them may be kept away by those before it.
     const calm = { retry: { budget: { size: 0 } }, circuit_breaker: { failure_threshold: 1_000 } }
-    const settings = (isolation: string) =>
-      Object.fromEntries(Object.keys(blocks).map((name) => [name, { isolation, known_hosts: [], ...calm }]))
+    const settings = (isolation: string) => ({
+      ssh: { isolation, known_hosts: [], ...calm },
+      mqtt: { isolation, ...calm, ota: { allowed_urls: ['https://firmware.example.org/'] } },
+    })
     await using here = await isolationInstance(settings('none'), { module, blocks })
     await using there = await isolationInstance(settings('process'), { module, blocks })
     for (const { folder } of [here, there]) await writeFile(join(folder, 'known_hosts'), '', { mode: 0o600 })
@@ -60,8 +88,9 @@ suite('RES-13: an operation is the same in both modes of isolation', () => {
     for (const { id, spec } of operations) {
       for (const { input } of spec.examples) {
         const known = await outcome(here, id, input)
-        // One without a target is about the worker itself, which is there.
-        assert.equal(known.error_code, spec.targeted === false ? null : 'MHV_SSH_CONNECT_REFUSED', id)
+        // One without a target is about the worker itself, which is there; a message of QoS 1 waits on the disk.
+        const own = spec.targeted === false || OWN_SIDE.includes(id) || (id === 'mqtt.publish' && 'qos' in input)
+        assert.equal(known.error_code, own ? null : `MHV_${id.startsWith('ssh.') ? 'SSH' : 'MQTT'}_CONNECT_REFUSED`, id)
         assert.deepEqual(await outcome(there, id, input), known, id)
       }
     }

@@ -68,17 +68,24 @@ const writing: ExtraTool = { ...extra, name: 'worker_spawn', effect: 'write' }
 describe('the profiles', () => {
   const many = createRegistry([crowd('alpha', 30), crowd('beta', 5), createProbeWorker()])
 
-  test('as it is shipped, every operation has a tool of its own, in all profiles', () => {
+  test('as it is shipped, every operation has a tool of its own in full, and is called by its name elsewhere', () => {
     const shipped = createRegistry(workers)
+    const all = shipped.operations.map(({ id }) => id)
+    const full = exposureOf(shipped, { profile: 'full' })
+    assert.deepEqual(operationsOf(full), all)
     const exposure = exposureOf(shipped)
-    assert.deepEqual(
-      operationsOf(exposure),
-      shipped.operations.map(({ id }) => id),
-    )
     assert.ok(exposure.tools.length <= MAX_DIRECT_TOOLS)
+    assert.deepEqual(
+      exposure.operations.map(({ id }) => id),
+      all,
+    )
+    // What most calls are about has its own: no worker crowds out another one.
+    for (const each of ['ssh.execute', 'ssh.sftp_transfer', 'mqtt.publish', 'mqtt.subscribe', 'mqtt.request'])
+      assert.ok(operationsOf(exposure).includes(each), each)
     // Each of the other calls has a tool, or is called by its name.
     const called = [...names(exposure), ...exposure.controls.map(({ name }) => name)]
-    assert.ok(names(exposureOf(shipped, { profile: 'full' })).every((name) => called.includes(name)))
+    const controls = full.tools.filter(({ call }) => call.kind === 'control').map(({ name }) => name)
+    assert.ok(controls.length > 0 && controls.every((name) => called.includes(name)))
   })
 
   test('default has at most 25 direct tools, and none of the workers is left out', () => {

@@ -46,8 +46,8 @@ async function start(options: MosquittoOptions): Promise<Mosquitto> {
 /** What a publish ends with, and how many connections were tried for it and in the 400 ms that follow. */
 async function outcome(target: ReturnType<typeof brokerTarget>, secrets: Record<string, string> = {}, qos: 0 | 1 = 0) {
   await using worker = await startMqttWorker({ secrets })
-  // QoS 0: a message that is held would be accepted where the broker may come back.
-  const call = publish.input.parse({ topic: 'x', qos: 0 })
+  // The default is QoS 0: a message that is held would be accepted where the broker may come back.
+  const call = publish.input.parse({ topic: 'x', qos })
   const error = await publish.run(worker.context(target), call).then(
     () => undefined,
     (thrown: unknown) => toMhvError(thrown),

@@ -117,8 +117,8 @@ describe('CLI-01: the output of --json', () => {
   test('is reviewed for every command there is', () => {
     const registry = createRegistry([createProbeWorker()])
     const program = buildProgram({ registry, version: '', rest: null, found: () => undefined })
-    // Operations are all alike; `mcp` and `up` serve others, and `complete` answers a shell.
-    const others = ['mcp', 'up', 'complete']
+    // Operations are all alike; `mcp` and `up` serve others, `complete` answers a shell, and a demo shows operations.
+    const others = ['mcp', 'up', 'complete', 'demo mqtt']
     const commands = actionsOf(program)
       .map(({ words }) => words.slice(1).join(' '))
       .filter((command) => !others.includes(command) && !command.startsWith('probe '))

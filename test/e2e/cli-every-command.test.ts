@@ -13,6 +13,8 @@ import { buildProgram } from '../../src/surfaces/cli/program.ts'
 import { workers } from '../../src/workers/index.ts'
 import { type CliCommand, cliCommand, inShell, shellMissing } from '../helpers/cli-command.ts'
 import { runHere, surfaceApp, surfaceComposition } from '../helpers/mcp-cli-fixture.ts'
+import { type Mosquitto, mosquittoMissing, startMosquitto } from '../helpers/mosquitto.ts'
+import { brokerTarget, message, never, startMqttWorker } from '../helpers/mqtt-context.ts'
 import { sshInstance } from '../helpers/ssh-instance.ts'
 import { makeUser, type SystemUser, userMissing } from '../helpers/ssh-user.ts'
 import { type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
@@ -102,11 +104,23 @@ describe('CLI-02: every command', () => {
   })
 })
 
-/** How a host answers that has not what an example speaks of, or does not let its user have it. */
-const REFUSED = /^MHV_SSH_(SUDO_\w+|CWD_FAILED|SFTP_NOT_FOUND|SFTP_PERMISSION|TRANSFER_(SOURCE|TARGET)|TRUST_REFUSED)$/
+/** What a device of the examples has said, and the broker keeps. */
+async function keepStatus(broker: Mosquitto): Promise<void> {
+  await using worker = await startMqttWorker()
+  const session = worker.session(brokerTarget(broker))
+  await session.ready(never)
+  await session.publishNow({ ...message('mahavishnu/status/pump-7', '{"state":"ready"}'), retain: true }, never)
+}
 
-describe('CLI-02: every example does what it says', { skip: userMissing() ?? sshdMissing() }, () => {
+/** How a host answers that has not what an example speaks of, or does not let its user have it. */
+const REFUSED =
+  /^MHV_(SSH_(SUDO_\w+|CWD_FAILED|SFTP_NOT_FOUND|SFTP_PERMISSION|TRANSFER_(SOURCE|TARGET)|TRUST_REFUSED)|MQTT_RESPONSE_TIMEOUT|MQTT_OTA_STOPPED)$/
+
+describe('CLI-02: every example does what it says', {
+  skip: userMissing() ?? sshdMissing() ?? mosquittoMissing(),
+}, () => {
   let sshd: Sshd
+  let broker: Mosquitto
   let guest: SystemUser
   let folder: string
   let command: CliCommand
@@ -119,13 +133,20 @@ describe('CLI-02: every example does what it says', { skip: userMissing() ?? ssh
     sshd = await startSshd()
     // What an example says is really done: by a user who can do no harm, for the host is this machine.
     guest = await makeUser()
-    folder = await sshInstance(sshd, { target: { user: guest.name } })
+    const ota = { allowed_urls: ['https://firmware.example.org/'] }
+    folder = await sshInstance(sshd, { target: { user: guest.name }, settings: { mqtt: { ota } } })
     await mkdir(join(folder, 'files', 'reports'), { recursive: true })
     for (const name of ['app.conf', 'reports/march.csv']) await writeFile(join(folder, 'files', name), 'x\n')
-    // The examples speak of `web-1`.
+    broker = await startMosquitto({ config: ['sys_interval 1'] })
+    await keepStatus(broker)
+    // The examples speak of `web-1` and `site-1`.
     const file = join(folder, 'settings', 'inventory.yaml')
     const inventory = parse(await readFile(file, 'utf8')) as { targets: Record<string, unknown> }
-    await writeFile(file, stringify({ ...inventory, targets: { 'web-1': inventory.targets.box } }))
+    const targets = {
+      'web-1': inventory.targets.box,
+      'site-1': { tier: 'dev', mqtt: { brokers: [{ url: broker.url }] } },
+    }
+    await writeFile(file, stringify({ ...inventory, targets }))
     const schedule = { operation: 'ssh.execute', target: 'web-1', input: { command: 'true' }, cron: '@daily' }
     const schedules = { 'nightly-report': schedule }
     await writeFile(join(folder, 'settings', 'schedules.yaml'), stringify({ version: 1, schedules }))
@@ -138,6 +159,7 @@ describe('CLI-02: every example does what it says', { skip: userMissing() ?? ssh
     await command.remove()
     await rm(folder, { recursive: true, force: true })
     await sshd.stop()
+    await broker.stop()
     await guest.remove()
   })
 

@@ -6,6 +6,7 @@ import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { appendFileSync } from 'node:fs'
 import { createConfigCalls } from '../../src/app/config-calls.ts'
+import { createDemos } from '../../src/app/mqtt-demo.ts'
 import { createInstances } from '../../src/app.ts'
 import { runCli } from '../../src/surfaces/cli/run.ts'
 import { probeComposition } from './probe-composition.ts'
@@ -77,6 +78,7 @@ if (import.meta.main) {
     instances: createInstances(composition),
     doctor: async () => [],
     config: createConfigCalls(composition),
+    demos: createDemos(composition),
   }
   process.exitCode = await runCli(process.argv.slice(2), { version: '9.8.7', app: async () => app })
 }

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { createConfigCalls } from '../../src/app/config-calls.ts'
+import { createDemos } from '../../src/app/mqtt-demo.ts'
 import { type Composition, createInstances } from '../../src/app.ts'
 import { createRegistry } from '../../src/core/registry.ts'
 import type { CliApp } from '../../src/surfaces/cli/commands.ts'
@@ -99,6 +100,7 @@ export function surfaceApp(composition: Composition = surfaceComposition()): Cli
       targets: createConfigCalls(composition).targets,
       folder: async ({ folder = '/instance' }) => folder,
     },
+    demos: createDemos(composition),
   }
 }
 

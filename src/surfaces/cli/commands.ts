@@ -15,6 +15,24 @@ export interface CliApp {
   readonly instances: Instances
   readonly doctor: Doctor
   readonly config: ConfigCalls
+  readonly demos: Demos
+}
+
+/** Things to try out that are not there: each is made by its demo, and goes with it. */
+export interface Demos {
+  /** Simulated devices at the broker of a target. Throws what keeps them from it. */
+  mqtt(place: InstancePlace, options: { readonly target: string; readonly devices: number }): Promise<DemoDevices>
+}
+
+export interface DemoDevices {
+  readonly ids: readonly string[]
+  /** The broker, without credentials. */
+  readonly url: string
+  /** Where firmware may come from, by the settings; null where it may come from nowhere. */
+  readonly firmware_folder: string | null
+  /** One reading of each device. */
+  measure(): Promise<void>
+  close(): Promise<void>
 }
 
 /** Where an instance is looked for, and the settings of the command line. */
@@ -69,6 +87,7 @@ export type Invocation = { readonly globals: GlobalOptions } & (
     }
   | { readonly kind: 'follow'; readonly run_id: string; readonly jsonl: boolean }
   | { readonly kind: 'doctor' | 'up' }
+  | { readonly kind: 'demo-mqtt'; readonly target: string; readonly devices: number; readonly seconds: number }
   | { readonly kind: 'mcp'; readonly profile: Profile; readonly readOnly: boolean }
   | {
       readonly kind: 'mcp-config'

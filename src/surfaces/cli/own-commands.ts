@@ -46,6 +46,7 @@ export function addOwnCommands(program: Command, runs: Command, parts: OwnParts)
   addDoctor(program, parts)
   addMcp(program, parts)
   addUp(program, parts)
+  addDemo(program, parts)
   addCompletion(program, parts)
 }
 
@@ -166,6 +167,46 @@ function addUp(program: Command, parts: OwnParts): void {
   own(program, { name: 'up', summary, examples }, parts, (command) =>
     parts.found({ kind: 'up', globals: globalsOf(command) }),
   )
+}
+
+const DEMO = { devices: { least: 4, most: 10_000, usual: 100 }, seconds: { least: 5, most: 600, usual: 60 } } as const
+
+function addDemo(program: Command, parts: OwnParts): void {
+  const demo = addGroup(program, 'demo', 'Try something out that is not there, such as devices')
+  const summary = 'Let simulated devices connect to a broker of the inventory, and work with them'
+  const description =
+    `${summary}.\nThey measure, take a command, and load new firmware where mqtt.ota.allowed_urls allows it (nothing is ` +
+    'really loaded). One of them says no, one is lost, one fails. It starts no broker, and leaves nothing but the last ' +
+    'words of its devices, demo-0001 and so on, at the broker.'
+  const examples = ['mahavishnu demo mqtt site-1 --devices 20 --seconds 20']
+  const command = own(demo, { name: 'mqtt', summary, description, examples }, parts, (self, target) => {
+    const { devices, seconds } = self.opts<{ devices: number; seconds: number }>()
+    parts.found({ kind: 'demo-mqtt', target, devices, seconds, globals: globalsOf(self) })
+  })
+  const { devices, seconds } = DEMO
+  command
+    .usage('TARGET [options]')
+    .addArgument(
+      completes(new Argument('<TARGET>', 'name of a target in the inventory'), { kind: 'targets', worker: 'mqtt' }),
+    )
+    .addOption(
+      new Option('--devices <NUMBER>', `how many, from ${devices.least} to ${devices.most}`)
+        .argParser(within(devices))
+        .default(devices.usual),
+    )
+    .addOption(
+      new Option('--seconds <NUMBER>', `longest time of each step, from ${seconds.least} to ${seconds.most}`)
+        .argParser(within(seconds))
+        .default(seconds.usual),
+    )
+}
+
+function within({ least, most }: { readonly least: number; readonly most: number }): (text: string) => number {
+  return (text) => {
+    const number = Number(text)
+    if (/^\d+$/.test(text) && number >= least && number <= most) return number
+    throw new InvalidArgumentError(`it must be a whole number from ${least} to ${most}`)
+  }
 }
 
 function addCompletion(program: Command, parts: OwnParts): void {

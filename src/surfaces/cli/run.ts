@@ -105,7 +105,7 @@ function helpCommandOf(program: Command, options: readonly string[]): string {
   return words.join(' ')
 }
 
-const ACTING: ReadonlySet<Invocation['kind']> = new Set(['operation', 'control', 'follow', 'mcp', 'up'])
+const ACTING: ReadonlySet<Invocation['kind']> = new Set(['operation', 'control', 'follow', 'mcp', 'up', 'demo-mqtt'])
 
 async function act(invocation: Invocation, around: Around): Promise<number> {
   // What only prints acts on nothing: a signal may end it in its own way.
@@ -132,6 +132,8 @@ async function act(invocation: Invocation, around: Around): Promise<number> {
         return (await import('./run-completion.ts')).runCompletion(session, invocation)
       case 'complete':
         return await (await import('./run-completion.ts')).runComplete(session, invocation)
+      case 'demo-mqtt':
+        return await (await import('./run-demo.ts')).runMqttDemo(session, invocation)
       case 'up':
         return await (await import('./run-own.ts')).runUp(session)
     }

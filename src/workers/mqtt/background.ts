@@ -2,6 +2,7 @@ import type { WorkerContext } from '../../core/context.ts'
 import type { MetricSample } from '../../core/metric.ts'
 import { createMqttConnection } from './client/connection.ts'
 import type { MqttConnection } from './client/mqtt-session.ts'
+import { createDeviceMeter, type DeviceMeter } from './devices/metrics.ts'
 import { createMqttMeter, gaugesOf } from './metrics.ts'
 import type { Outboxes } from './outbox/outbox.ts'
 import { openOutboxes } from './outbox/outboxes.ts'
@@ -11,6 +12,7 @@ import { type StandingFacts, startStanding } from './standing/standing.ts'
 /** The worker at work: its connections, and what goes on without a call. */
 export interface MqttWorker extends MqttConnection {
   readonly outboxes: Outboxes
+  readonly devices: DeviceMeter
   standing(): StandingFacts
   metrics(): readonly MetricSample[]
 }
@@ -21,6 +23,7 @@ export async function startMqtt(context: WorkerContext<MqttSettings>): Promise<M
   await using undo = new AsyncDisposableStack()
   undo.defer(() => connection.close())
   const meter = createMqttMeter()
+  const devices = createDeviceMeter()
   const outboxes = await openOutboxes(context, connection, meter)
   undo.defer(() => outboxes.close())
   const standing = await startStanding(context, connection)
@@ -30,6 +33,7 @@ export async function startMqtt(context: WorkerContext<MqttSettings>): Promise<M
   return {
     ...connection,
     outboxes,
+    devices,
     standing: standing.facts,
     stats() {
       const facts = standing.facts()
@@ -42,7 +46,11 @@ export async function startMqtt(context: WorkerContext<MqttSettings>): Promise<M
         ...(facts.failing.length === 0 ? {} : { standing_failing: facts.failing.join(', ') }),
       }
     },
-    metrics: () => [...meter.samples(), ...gaugesOf(connection, outboxes, standing.facts(), context.clock.now())],
+    metrics: () => [
+      ...meter.samples(),
+      ...devices.samples(),
+      ...gaugesOf(connection, outboxes, standing.facts(), context.clock.now()),
+    ],
     close: () => all.disposeAsync(),
   }
 }

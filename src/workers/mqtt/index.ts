@@ -1,6 +1,10 @@
 import { defineWorker } from '../../core/worker.ts'
 import type { MqttWorker } from './background.ts'
+import { deviceStatus } from './devices/device-status.ts'
+import { deviceMetrics } from './devices/metrics.ts'
+import { publishToDevices } from './devices/publish-to-devices.ts'
 import { mqttMetrics } from './metrics.ts'
+import { triggerOta } from './ota/trigger-ota.ts'
 import { outboxDrop } from './outbox/outbox-drop.ts'
 import { outboxInspect } from './outbox/outbox-inspect.ts'
 import { outboxStatus } from './outbox/outbox-status.ts'
@@ -28,7 +32,7 @@ export const mqtt = defineWorker<typeof mqttSettings, typeof mqttTarget, MqttWor
   },
   // Messages that wait in the outbox and standing subscriptions are nobody's call.
   standing: (_settings, targets) => targets.length > 0,
-  metrics: mqttMetrics,
+  metrics: [...mqttMetrics, ...deviceMetrics],
   async ping(connection, target, signal) {
     const { pingBroker } = await import('./client/ping.ts')
     return pingBroker(connection, target, signal)
@@ -65,13 +69,27 @@ export const mqtt = defineWorker<typeof mqttSettings, typeof mqttTarget, MqttWor
       MHV_MQTT_CONNECT_TIMEOUT: { strategy: 'retry', max_attempts: 3 },
       MHV_MQTT_CONNECT_FAILED: { strategy: 'retry', max_attempts: 3 },
       MHV_MQTT_NOT_CONNECTED: { strategy: 'retry', max_attempts: 3 },
+      MHV_MQTT_SUBSCRIBE_REJECTED: { strategy: 'notify', max_attempts: 1 },
       MHV_MQTT_CONNECTION_LOST: { strategy: 'notify', max_attempts: 1 },
       MHV_MQTT_AUTH_FAILED: { strategy: 'skip', max_attempts: 1, notify: true },
     },
     categories: { permission: { strategy: 'skip', max_attempts: 1 } },
   },
 
-  operations: [publish, subscribe, request, retained, brokerStatus, messages, outboxStatus, outboxInspect, outboxDrop],
+  operations: [
+    publish,
+    subscribe,
+    request,
+    retained,
+    publishToDevices,
+    triggerOta,
+    deviceStatus,
+    brokerStatus,
+    messages,
+    outboxStatus,
+    outboxInspect,
+    outboxDrop,
+  ],
 })
 
 export type { MqttSettings, MqttTarget }

@@ -8,9 +8,12 @@ import type { StandingFacts } from './standing/standing.ts'
 export const TOPIC_CLASSES = ['commands', 'ota', 'config', 'status', 'sensors', 'gateways', 'other'] as const
 export type TopicClass = (typeof TOPIC_CLASSES)[number]
 
+const OWN = 'mahavishnu/'
+
 export function topicClass(topic: string): TopicClass {
-  const [first = '', second = ''] = topic.split('/', 2)
-  const level = first === 'mahavishnu' ? second : first
+  const from = topic.startsWith(OWN) ? OWN.length : 0
+  const to = topic.indexOf('/', from)
+  const level = topic.slice(from, to < 0 ? topic.length : to)
   return TOPIC_CLASSES.find((name) => name === level) ?? 'other'
 }
 
@@ -46,6 +49,11 @@ export const mqttMetrics: readonly MetricSpec[] = [
   { name: 'mqtt_broker_switches_total', kind: 'counter', help: 'Changes to another broker of the list.' },
   { name: 'mqtt_received_total', kind: 'counter', help: 'Messages received.' },
   { name: 'mqtt_received_dropped_total', kind: 'counter', help: 'QoS 0 messages dropped because a buffer was full.' },
+  {
+    name: 'mqtt_received_impostors_total',
+    kind: 'counter',
+    help: 'Messages handed to nobody: their payload or their sender is another device than their topic says.',
+  },
   { name: 'mqtt_subscriptions', kind: 'gauge', help: 'Subscriptions of all connections.' },
   {
     name: 'mqtt_standing_subscriptions',
@@ -137,6 +145,7 @@ export function gaugesOf(
     mqtt_broker_switches_total: stat('switches'),
     mqtt_received_total: stat('received'),
     mqtt_received_dropped_total: stat('dropped'),
+    mqtt_received_impostors_total: stat('impostors'),
     mqtt_subscriptions: stat('subscriptions'),
   }
   const { active, failing, received, kept, lost } = standing

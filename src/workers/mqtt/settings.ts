@@ -1,5 +1,7 @@
 import { z } from 'zod'
 import { secretReference } from '../../core/secret-reference.ts'
+import { identitySettings } from './client/identity-settings.ts'
+import { otaSettings } from './ota/settings.ts'
 import { outboxSettings } from './outbox/settings.ts'
 import { messageSettings, standingSubscription } from './standing/settings.ts'
 
@@ -118,8 +120,10 @@ export const mqttSettings = z.object({
     .max(1_000)
     .default([])
     .describe('who may publish and subscribe to what, beside the policy; without any rule the policy alone decides'),
+  identity: identitySettings.prefault({}).describe('whether devices are those that they say they are'),
   throttling: throttling.prefault({}).describe('bounds of what is sent, received and held'),
   outbox: outboxSettings.prefault({}).describe('messages of QoS 1 and 2 that wait for their acknowledgement, on disk'),
+  ota: otaSettings.prefault({}).describe('what devices may be told to load'),
   subscriptions: z
     .array(standingSubscription)
     .max(1_000)

@@ -3,6 +3,7 @@
  * own, on a process of its own. `instance.ts LIFE BROKEN COMMAND …`, where BROKEN is `none` or a mechanism to do without.
  */
 import { createConfigCalls } from '../../../src/app/config-calls.ts'
+import { createDemos } from '../../../src/app/mqtt-demo.ts'
 import { type Composition, createInstances, production } from '../../../src/app.ts'
 import { createRegistry } from '../../../src/core/registry.ts'
 import { runCli } from '../../../src/surfaces/cli/run.ts'
@@ -24,5 +25,6 @@ const app = {
   instances: createInstances(composition),
   doctor: async () => [],
   config: createConfigCalls(composition),
+  demos: createDemos(composition),
 }
 process.exitCode = await runCli(args, { version: '0.0.0', app: async () => app })

@@ -1,33 +1,38 @@
 /** Many who wait with the same signal: one listener of it for all of them, since thousands may be in flight for one run. */
-export interface AbortGroup {
-  /** The returned function takes it out again. */
-  add(signal: AbortSignal, onAbort: () => void): () => void
+export interface AbortGroup<T> {
+  add(signal: AbortSignal, waiter: T): void
+  remove(signal: AbortSignal, waiter: T): void
 }
 
-export function createAbortGroup(): AbortGroup {
-  const bySignal = new Map<AbortSignal, { readonly calls: Set<() => void>; readonly listener: () => void }>()
+interface Group<T> {
+  readonly waiters: Set<T>
+  readonly listener: () => void
+}
+
+/** `onAbort` is told of everyone who waits with a signal when it is aborted. */
+export function createAbortGroup<T>(onAbort: (waiter: T, reason: unknown) => void): AbortGroup<T> {
+  const bySignal = new Map<AbortSignal, Group<T>>()
 
   return {
-    add(signal, onAbort) {
+    add(signal, waiter) {
       let group = bySignal.get(signal)
       if (group === undefined) {
-        const calls = new Set<() => void>()
+        const waiters = new Set<T>()
         const listener = () => {
           bySignal.delete(signal)
-          for (const call of calls) call()
+          for (const each of waiters) onAbort(each, signal.reason)
         }
-        group = { calls, listener }
+        group = { waiters, listener }
         bySignal.set(signal, group)
         signal.addEventListener('abort', listener, { once: true })
       }
-      const { calls, listener } = group
-      calls.add(onAbort)
-      return () => {
-        calls.delete(onAbort)
-        if (calls.size > 0 || bySignal.get(signal)?.calls !== calls) return
-        bySignal.delete(signal)
-        signal.removeEventListener('abort', listener)
-      }
+      group.waiters.add(waiter)
+    },
+    remove(signal, waiter) {
+      const group = bySignal.get(signal)
+      if (group === undefined || !group.waiters.delete(waiter) || group.waiters.size > 0) return
+      bySignal.delete(signal)
+      signal.removeEventListener('abort', group.listener)
     },
   }
 }

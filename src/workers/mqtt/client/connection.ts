@@ -56,6 +56,7 @@ export function createMqttConnection(context: WorkerContext<MqttSettings>): Mqtt
         received: sum((facts) => facts.received),
         dropped: sum((facts) => facts.dropped),
         duplicates: sum((facts) => facts.duplicates),
+        impostors: sum((facts) => facts.impostors),
         lost: sum((facts) => facts.lost),
         switches: sum((facts) => facts.switches),
         failures: sum((facts) => facts.failures),

@@ -1,46 +1,44 @@
 import { mhvError } from '../../../core/errors.ts'
+import { ownerOf } from './device-topic.ts'
 import type { IncomingMessage } from './mqtt-session.ts'
 import { checkLevel } from './topics.ts'
 
-/** Fields of a payload by which devices name themselves. */
-const CLAIMS = ['device_id', 'deviceId', 'gateway_id'] as const
+/** Fields of a payload by which senders name themselves. */
+const CLAIMS = { device: ['device_id', 'deviceId'], gateway: ['gateway_id', 'gatewayId'] } as const
 
-export type IdentityProblem =
-  /** The payload names another device than the topic. */
-  | 'payload'
-  /** The broker says that another client has sent it. */
-  | 'client'
-
-export interface IdentityCheck {
-  /** The device that the topic is about; null where it is about none. */
-  readonly device_id: string | null
-  /** The payload, where it is JSON. */
-  readonly payload: unknown
-  /**
-   * Name of the user property in which the broker passes on who has sent a message: the client id, or the name of its
-   * certificate. Only to be given where the broker sets it itself, since a client can set any property as well.
-   */
-  readonly broker_property?: string | undefined
-}
+export const IDENTITY_PROBLEMS = ['payload', 'sender'] as const
+/** `payload`: it names another device than the topic. `sender`: the broker says that another client has sent it. */
+export type IdentityProblem = (typeof IDENTITY_PROBLEMS)[number]
 
 /**
  * Whether a device is the one that it says it is: what the payload claims must be what the topic says, and where the
- * broker passes on who sent it, that too. Undefined where nothing contradicts.
+ * broker passes on who sent it, that too. Undefined where nothing contradicts, or the topic is about no device.
  */
 export function identityProblem(
-  message: Pick<IncomingMessage, 'user_properties'>,
-  { device_id, payload, broker_property }: IdentityCheck,
+  { topic, payload, user_properties }: Pick<IncomingMessage, 'topic' | 'payload' | 'user_properties'>,
+  sender_property = '',
 ): IdentityProblem | undefined {
-  if (device_id === null) return undefined
-  if (typeof payload === 'object' && payload !== null) {
-    const claimed = CLAIMS.flatMap((name) =>
-      Object.hasOwn(payload, name) ? [(payload as Record<string, unknown>)[name]] : [],
-    )
-    if (claimed.some((claim) => claim !== device_id)) return 'payload'
-  }
-  if (broker_property === undefined) return undefined
+  const owner = ownerOf(topic)
+  if (owner === null) return undefined
+  if (claimsOf(payload, CLAIMS[owner.kind]).some((claim) => claim !== owner.id)) return 'payload'
+  if (sender_property === '') return undefined
   // Without it, nobody vouches for the sender.
-  return message.user_properties?.[broker_property] === device_id ? undefined : 'client'
+  return user_properties?.[sender_property] === owner.id ? undefined : 'sender'
+}
+
+/** Values of these fields of a JSON object; none where the payload is no such object. */
+function claimsOf(payload: Uint8Array, names: readonly string[]): readonly unknown[] {
+  const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength)
+  // Most payloads have none, and are not parsed; an escape may stand for any character of a name.
+  if (!names.some((name) => bytes.includes(name)) && !bytes.includes('\\u')) return []
+  let value: unknown
+  try {
+    value = JSON.parse(bytes.toString('utf8'))
+  } catch {
+    return []
+  }
+  if (typeof value !== 'object' || value === null) return []
+  return names.flatMap((name) => (Object.hasOwn(value, name) ? [(value as Record<string, unknown>)[name]] : []))
 }
 
 /** The topic for a device, from a pattern such as `mahavishnu/commands/{device_id}`. Throws MHV_MQTT_TOPIC_INVALID. */

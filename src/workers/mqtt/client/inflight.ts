@@ -6,12 +6,14 @@ import type { BrokerLimits } from './link.ts'
 import type { MqttClient } from './mqtt-library.ts'
 import type { OutgoingMessage, PublishAck } from './mqtt-session.ts'
 import { NOT_AUTHORIZED, PACKET_TOO_LARGE, reasonText } from './reason-codes.ts'
+import { createSending } from './sending.ts'
 
 /** Bytes of a PUBLISH beside topic and payload, at the most that it usually is. */
 const HEADER = 64
 
 interface Item {
   readonly message: OutgoingMessage
+  readonly signal: AbortSignal
   sent: boolean
   settled: boolean
   resolve(ack: PublishAck): void
@@ -24,6 +26,8 @@ export interface InflightParts {
   readonly limits: BrokerLimits
   /** QoS 1 and 2 messages that may be unacknowledged: a broker ends the connection of whoever sends more. */
   readonly window: number
+  /** MQTT 5, and not 3.1.1. */
+  readonly five: boolean
   readonly clock: Clock
   isOpen(): boolean
   readonly over: Promise<MhvError>
@@ -32,30 +36,60 @@ export interface InflightParts {
 /** The messages of one link on their way to the broker. mqtt.js neither keeps to a window nor fails what is in flight. */
 export function createInflight(parts: InflightParts) {
   const { client, endpoint, limits, window, clock } = parts
+  const sending = createSending(client, parts.five)
   const open = new Set<Item>()
-  const aborts = createAbortGroup()
-  let waiting: Item[] = []
-  /** Index of the first of `waiting`. */
-  let head = 0
+  const aborts = createAbortGroup<Item>((item, reason) => {
+    // What was sent stays in flight, and keeps its place in the window until it is acknowledged.
+    if (!item.sent) open.delete(item)
+    settle(item)
+    item.reject(reason)
+  })
+  /** QoS 1 and 2, which wait for a place in the window. */
+  const waiting = createQueue<Item>()
+  /** QoS 0, which waits until the stream has taken what it was given. */
+  const unsent = createQueue<Item>()
   let inflight = 0
+  let draining = false
 
   void parts.over.then((reason) => {
-    for (const item of open) item.reject(lostError(item, reason))
+    for (const item of open) fail(item, lostError(item, reason))
     open.clear()
-    waiting = []
-    head = 0
+    waiting.clear()
+    unsent.clear()
   })
 
+  function settle(item: Item): void {
+    if (item.settled) return
+    item.settled = true
+    aborts.remove(item.signal, item)
+  }
+
+  function fail(item: Item, error: unknown): void {
+    settle(item)
+    item.reject(error)
+  }
+
   function next(): void {
-    while (inflight < window && head < waiting.length) {
-      const item = waiting[head] as Item
-      head += 1
+    while (inflight < window) {
+      const item = waiting.take()
+      if (item === undefined) return
       if (!item.settled) send(item)
     }
-    if (head === waiting.length || head > 10_000) {
-      waiting = waiting.slice(head)
-      head = 0
+  }
+
+  /** In order, as fast as the stream takes them. */
+  function sendUnsent(): void {
+    while (!sending.needsDrain()) {
+      const item = unsent.take()
+      if (item === undefined) return
+      if (!item.settled) send(item)
     }
+    if (draining) return
+    draining = true
+    sending.onceDrained(() => {
+      draining = false
+      if (parts.isOpen()) sendUnsent()
+    })
   }
 
   function send(item: Item): void {
@@ -63,18 +97,27 @@ export function createInflight(parts: InflightParts) {
     const counted = message.qos > 0
     if (counted) inflight += 1
     item.sent = true
-    client.publish(message.topic, bytesOf(message.payload), optionsOf(message), (error, packet) => {
-      if (counted) {
-        inflight -= 1
-        next()
-      }
+    try {
+      sending.send(message, (error, packet) => answered(item, error, packet))
+    } catch (error) {
+      // No packet can hold it, so it was not sent.
+      if (counted) inflight -= 1
       open.delete(item)
-      if (error) item.reject(publishError(message, error, endpoint))
-      else {
-        const { reasonCode = 0 } = (packet ?? {}) as { reasonCode?: number }
-        item.resolve({ qos: message.qos, reason_code: reasonCode, endpoint: endpoint.name, at: clock.now() })
-      }
-    })
+      fail(item, mhvError('MHV_MQTT_PUBLISH_REJECTED', `the message cannot be written: ${String(error)}`))
+    }
+  }
+
+  function answered(item: Item, error: Error | null | undefined, packet: unknown): void {
+    const { message } = item
+    if (message.qos > 0) inflight -= 1
+    open.delete(item)
+    if (error) fail(item, publishError(message, error, endpoint))
+    else {
+      const { reasonCode = 0 } = (packet ?? {}) as { reasonCode?: number }
+      settle(item)
+      item.resolve({ qos: message.qos, reason_code: reasonCode, endpoint: endpoint.name, at: clock.now() })
+    }
+    if (message.qos > 0) next()
   }
 
   return {
@@ -83,33 +126,14 @@ export function createInflight(parts: InflightParts) {
       if (refusal !== undefined) return Promise.reject(refusal)
       if (!parts.isOpen()) return Promise.reject(mhvError('MHV_MQTT_NOT_CONNECTED', `${endpoint.name}: no connection`))
       return new Promise((resolve, reject) => {
-        const settle = () => {
-          item.settled = true
-          release()
-        }
-        const item: Item = {
-          message,
-          sent: false,
-          settled: false,
-          resolve(ack) {
-            settle()
-            resolve(ack)
-          },
-          reject(error) {
-            settle()
-            reject(error)
-          },
-        }
-        const onAbort = () => {
-          // What was sent stays in flight, and keeps its place in the window until it is acknowledged.
-          if (!item.sent) open.delete(item)
-          item.reject(signal.reason)
-        }
-        const release = aborts.add(signal, onAbort)
+        const item: Item = { message, signal, sent: false, settled: false, resolve, reject }
+        aborts.add(signal, item)
         open.add(item)
-        if (message.qos === 0) send(item)
-        else {
-          waiting.push(item)
+        if (message.qos === 0) {
+          unsent.add(item)
+          if (!draining) sendUnsent()
+        } else {
+          waiting.add(item)
           next()
         }
       })
@@ -117,22 +141,32 @@ export function createInflight(parts: InflightParts) {
   }
 }
 
-function optionsOf(message: OutgoingMessage) {
-  const { qos, retain } = message
-  const properties = {
-    ...(message.expiry_seconds === undefined ? {} : { messageExpiryInterval: message.expiry_seconds }),
-    ...(message.content_type === undefined ? {} : { contentType: message.content_type }),
-    ...(message.response_topic === undefined ? {} : { responseTopic: message.response_topic }),
-    ...(message.correlation_data === undefined ? {} : { correlationData: bytesOf(message.correlation_data) }),
-    ...(message.user_properties === undefined
-      ? {}
-      : { userProperties: message.user_properties as Record<string, string | string[]> }),
-  }
-  return Object.keys(properties).length === 0 ? { qos, retain } : { qos, retain, properties }
-}
+/** First in, first out. */
+function createQueue<T>() {
+  let items: (T | undefined)[] = []
+  /** Index of the first that is still there. */
+  let head = 0
 
-function bytesOf(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  function clear(): void {
+    items = []
+    head = 0
+  }
+
+  return {
+    add: (item: T) => void items.push(item),
+    take(): T | undefined {
+      const item = items[head]
+      items[head] = undefined
+      head += 1
+      if (head >= items.length) clear()
+      else if (head > 10_000) {
+        items = items.slice(head)
+        head = 0
+      }
+      return item
+    },
+    clear,
+  }
 }
 
 /** What the broker said when it took us that it does not take; to send it would end the connection. */

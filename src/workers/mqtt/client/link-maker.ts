@@ -6,6 +6,7 @@ import { type Endpoint, endpointOf } from './endpoint.ts'
 import { type Link, openLink } from './link.ts'
 import type { IPublishPacket } from './mqtt-library.ts'
 import { createReceivedStore, type ReceivedStore } from './packet-stores.ts'
+import { createReceiveGate } from './receiving.ts'
 
 export interface LinkMakerParts {
   readonly target: MqttTarget
@@ -31,6 +32,7 @@ export function createLinkMaker(parts: LinkMakerParts): LinkMaker {
   const { target, settings, client_id, context, presence } = parts
   const endpoints = target.brokers.map(endpointOf)
   const stores = endpoints.map(createReceivedStore)
+  const gate = createReceiveGate(settings.throttling)
   /** Brokers that this process has been connected to. */
   const met = new Set<number>()
   const own = target.client_id !== undefined
@@ -62,6 +64,7 @@ export function createLinkMaker(parts: LinkMakerParts): LinkMaker {
               : { topic: presence, payload: presencePayload('offline', client_id), retain: own },
           settings,
           received,
+          gate,
           clock: context.clock,
           onSession(present) {
             if (present) return
@@ -95,6 +98,7 @@ export function createLinkMaker(parts: LinkMakerParts): LinkMaker {
           session_expiry: 0,
           settings,
           received: createReceivedStore(),
+          gate: createReceiveGate(settings.throttling),
           clock: context.clock,
           onSession: () => undefined,
           onPublish: () => undefined,

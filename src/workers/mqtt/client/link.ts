@@ -14,10 +14,19 @@ import {
 } from './mqtt-library.ts'
 import type { OutgoingMessage, PublishAck, Qos } from './mqtt-session.ts'
 import { createSentStore, type ReceivedStore } from './packet-stores.ts'
+import { createPingTimer } from './ping-timer.ts'
 import { NOT_AUTHORIZED, reasonText } from './reason-codes.ts'
+import {
+  guardMemory,
+  largestPacket,
+  neverMindReceiveMaximum,
+  type ReceiveGate,
+  receiveFrom,
+  receiveMaximum,
+} from './receiving.ts'
 
-/** Bytes of a packet beside its payload: topic and properties. */
-const PACKET_OVERHEAD = 262_144
+/** Longest wait for the answer to an UNSUBSCRIBE, in milliseconds. */
+const UNSUBSCRIBE_MS = 1_000
 
 export interface LinkOptions {
   readonly endpoint: Endpoint
@@ -31,6 +40,7 @@ export interface LinkOptions {
   readonly will?: { readonly topic: string; readonly payload: Uint8Array; readonly retain: boolean }
   readonly settings: MqttSettings
   readonly received: ReceivedStore
+  readonly gate: ReceiveGate
   readonly clock: Clock
   /** Before anything that the broker sends because of the session. */
   onSession(present: boolean): void
@@ -83,7 +93,9 @@ export function openLink(options: LinkOptions, signal: AbortSignal): Promise<Lin
   let failure: unknown
   let state: 'opening' | 'open' | 'over' = 'opening'
   if (signal.aborted) return Promise.reject(signal.reason)
-  const client = connectMqtt(clientOptions(options))
+  /** What acknowledgements say beside yes, by packet id: mqtt.js does not pass it on. */
+  const reasons = new Map<number | undefined, number>()
+  const client = connectMqtt(clientOptions(options, reasons))
 
   function finish(reason: MhvError): void {
     if (state === 'over') return
@@ -103,6 +115,10 @@ export function openLink(options: LinkOptions, signal: AbortSignal): Promise<Lin
   signal.addEventListener('abort', onAbort, { once: true })
 
   client.on('packetreceive', (packet) => {
+    if (packet.cmd === 'puback' || packet.cmd === 'pubrec') {
+      if (packet.reasonCode) reasons.set(packet.messageId, packet.reasonCode)
+      return
+    }
     if (packet.cmd !== 'connack' || connack !== undefined) return
     connack = packet
     const code = packet.reasonCode ?? packet.returnCode ?? 0
@@ -129,10 +145,10 @@ export function openLink(options: LinkOptions, signal: AbortSignal): Promise<Lin
     signal.removeEventListener('abort', onAbort)
     resolve(createLink(client, options, connack, { finish, isOpen: () => state === 'open', over: over.promise }))
   })
-  receive(client, options, () => state !== 'over')
+  receiveFrom(client, { ...options, isOpen: () => state !== 'over' })
   client.connect()
-  // It was told to the broker. mosquitto 2.0 counts QoS 2 a little differently, and mqtt.js would end the connection.
-  ;(client as unknown as Internals)._receiveMaximum = 65_535
+  neverMindReceiveMaximum(client)
+  guardMemory(client, { ...options, throttling: settings.throttling, finish })
   // mqtt.js keeps errors without a code to itself, such as an answer that is no WebSocket.
   client.stream.on('error', (error: unknown) => {
     failure ??= error
@@ -142,7 +158,7 @@ export function openLink(options: LinkOptions, signal: AbortSignal): Promise<Lin
   return promise
 }
 
-function clientOptions(options: LinkOptions): IClientOptions {
+function clientOptions(options: LinkOptions, reasons: Map<number | undefined, number>): IClientOptions {
   const { endpoint, credentials, settings, protocol, will } = options
   const { throttling } = settings
   const { ca, cert, key, passphrase } = credentials
@@ -172,8 +188,10 @@ function clientOptions(options: LinkOptions): IClientOptions {
     reconnectPeriod: 0,
     resubscribe: false,
     queueQoSZero: false,
-    timerVariant: 'native',
-    outgoingStore: createSentStore(),
+    timerVariant: createPingTimer(),
+    // By default it makes a text of every packet, for nobody.
+    log: () => undefined,
+    outgoingStore: createSentStore(reasons),
     incomingStore: options.received,
     ...(will === undefined
       ? {}
@@ -183,47 +201,11 @@ function clientOptions(options: LinkOptions): IClientOptions {
           properties: {
             sessionExpiryInterval: options.session_expiry,
             receiveMaximum: receiveMaximum(throttling),
-            maximumPacketSize: throttling.max_message_size + PACKET_OVERHEAD,
+            maximumPacketSize: largestPacket(throttling),
           },
         }
       : {}),
   } as IClientOptions
-}
-
-/** As many as fit in the buffer, however large: what is not acknowledged cannot be dropped. */
-function receiveMaximum({ receive_maximum, buffer_bytes, max_message_size }: MqttSettings['throttling']): number {
-  return Math.max(1, Math.min(receive_maximum, Math.floor(buffer_bytes / max_message_size)))
-}
-
-/** What of mqtt.js is not public, and used here: tests of acknowledgements fail where a new version changes it. */
-interface Internals {
-  _receiveMaximum: number
-  handleMessage(packet: IPublishPacket, done: (error?: Error) => void): void
-  _sendPacket(packet: { cmd: string; messageId?: number; reasonCode?: number }): void
-  _releaseIncomingQoS2Publish(messageId?: number): void
-}
-
-const NOT_YET = new Error('acknowledged later')
-
-/**
- * Messages go to the session. An acknowledgement that has to wait must not hold up what comes after it, pings and
- * acknowledgements of our own messages included: mqtt.js is told that there is none, and it is sent from here.
- */
-function receive(client: MqttClient, { received, onPublish }: LinkOptions, isOpen: () => boolean): void {
-  const inner = client as unknown as Internals
-  inner.handleMessage = (packet, done) => {
-    const handled = onPublish(packet)
-    if (handled === undefined) return done()
-    if (packet.qos === 0) return done()
-    done(NOT_YET)
-    void handled.then(() => {
-      const { messageId } = packet
-      if (packet.qos === 2) received.del(packet, () => undefined)
-      if (!isOpen()) return
-      if (packet.qos === 2) inner._releaseIncomingQoS2Publish(messageId)
-      inner._sendPacket({ cmd: packet.qos === 2 ? 'pubcomp' : 'puback', messageId, reasonCode: 0 })
-    })
-  }
 }
 
 function lost(endpoint: Endpoint, thrown: unknown): MhvError {
@@ -243,15 +225,16 @@ interface LinkParts {
 function createLink(client: MqttClient, options: LinkOptions, connack: IConnackPacket, parts: LinkParts): Link {
   const { endpoint, settings } = options
   const said = connack.properties ?? {}
+  const five = options.protocol === '5'
   const limits: BrokerLimits = {
     retain: said.retainAvailable !== false,
     max_qos: (said.maximumQoS ?? 2) as Qos,
-    subscription_ids: options.protocol === '5' && said.subscriptionIdentifiersAvailable !== false,
+    subscription_ids: five && said.subscriptionIdentifiersAvailable !== false,
     max_packet: said.maximumPacketSize ?? Number.POSITIVE_INFINITY,
     keepalive: said.serverKeepAlive,
   }
   const window = Math.min(settings.throttling.max_inflight, said.receiveMaximum ?? 65_535)
-  const inflight = createInflight({ client, endpoint, limits, window, clock: options.clock, ...parts })
+  const inflight = createInflight({ client, endpoint, limits, window, five, clock: options.clock, ...parts })
 
   return {
     endpoint,
@@ -269,12 +252,19 @@ function createLink(client: MqttClient, options: LinkOptions, connack: IConnackP
           else reject(subscribeError(filter, code, error, endpoint))
         })
       })
-      return Promise.race([answer, overAs(parts.over, endpoint)])
+      // A broker that answers pings and nothing else is of no use.
+      const stop = options.clock.after(settings.connect_timeout * 1000, () =>
+        parts.finish(lost(endpoint, new Error(`no answer to a SUBSCRIBE within ${settings.connect_timeout} s`))),
+      )
+      return Promise.race([answer, overAs(parts.over, endpoint)]).finally(stop)
     },
     async unsubscribe(filter) {
       if (!parts.isOpen()) return
-      const answer = new Promise<void>((resolve) => client.unsubscribe(filter, () => resolve()))
-      await Promise.race([answer, parts.over])
+      const { promise, resolve } = Promise.withResolvers<void>()
+      // It was told; whoever unsubscribes does not wait for a broker that has no answer.
+      const stop = options.clock.after(UNSUBSCRIBE_MS, resolve)
+      client.unsubscribe(filter, () => resolve())
+      await Promise.race([promise, parts.over]).finally(stop)
     },
     async end(forget) {
       if (!parts.isOpen()) return

@@ -2,6 +2,7 @@ import type { SecretResolver } from '../../../core/context.ts'
 import type { MhvError } from '../../../core/errors.ts'
 import type { WorkerConnection } from '../../../core/worker.ts'
 import type { MqttSettings, MqttTarget } from '../settings.ts'
+import type { IdentityProblem } from './identity.ts'
 
 /**
  * Terms. A *link* is one network connection to one broker. A *session* is what runs use: one per broker list and
@@ -53,6 +54,8 @@ export interface IncomingMessage {
   readonly response_topic?: string
   readonly correlation_data?: Uint8Array
   readonly user_properties?: Readonly<Record<string, string | readonly string[]>>
+  /** The payload or the sender is another device than the topic says: only where the settings let it through. */
+  readonly identity_problem?: IdentityProblem
 }
 
 export interface SubscribeOptions {
@@ -106,6 +109,8 @@ export interface SessionFacts {
   /** QoS 0 messages dropped for lack of room, over all subscriptions. */
   readonly dropped: number
   readonly duplicates: number
+  /** Messages that nobody got, since their device is not the one of their topic. */
+  readonly impostors: number
   readonly buffered_bytes: number
   /** Code and message of the last failure; null while connected. */
   readonly last_error: string | null

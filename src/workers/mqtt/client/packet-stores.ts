@@ -1,4 +1,5 @@
 import type { IPublishPacket } from './mqtt-library.ts'
+import { sizeInMemory } from './receiving.ts'
 
 /**
  * What mqtt.js asks for its two stores. What is to be sent is kept by the outbox, on disk, and what was in flight when a
@@ -8,6 +9,8 @@ import type { IPublishPacket } from './mqtt-library.ts'
 
 type Callback = (error?: Error, packet?: unknown) => void
 type Packet = Pick<IPublishPacket, 'messageId'>
+/** A PUBLISH, whatever type mqtt.js gives it here. */
+type StoredPacket = Packet & Partial<Pick<IPublishPacket, 'length' | 'payload'>>
 
 const MISSING = new Error('no such packet')
 
@@ -23,10 +26,15 @@ export interface ReceivedStore extends PacketStore {
   /** The broker has forgotten the session. */
   clear(): void
   readonly size: () => number
+  /** Bytes that its packets take in memory, about. */
+  readonly bytes: () => number
 }
 
-/** Keeps nothing: every put is done, and a delete has found it. */
-export function createSentStore(): PacketStore {
+/**
+ * Keeps nothing: every put is done, and a delete has found it. What a delete finds is all that mqtt.js tells of an
+ * acknowledgement, so it brings the reason code that the broker gave (MQTT 5), by packet id.
+ */
+export function createSentStore(reasons: Map<number | undefined, number> = new Map()): PacketStore {
   const store: PacketStore = {
     put(_packet, callback) {
       callback()
@@ -36,8 +44,10 @@ export function createSentStore(): PacketStore {
       callback(MISSING)
       return store
     },
-    del(packet, callback) {
-      callback(undefined, packet)
+    del({ messageId }, callback) {
+      const reasonCode = reasons.get(messageId)
+      reasons.delete(messageId)
+      callback(undefined, { messageId, reasonCode })
       return store
     },
     createStream: emptyStream,
@@ -48,10 +58,25 @@ export function createSentStore(): PacketStore {
 
 /** QoS 2 messages by packet id, between PUBLISH and PUBREL. */
 export function createReceivedStore(): ReceivedStore {
-  const packets = new Map<number | undefined, Packet>()
+  const packets = new Map<number | undefined, StoredPacket>()
+  let bytes = 0
+  const sizeOf = ({ length, payload = '' }: StoredPacket) => sizeInMemory({ length, payload })
+
+  function remove({ messageId }: Packet): StoredPacket | undefined {
+    const found = packets.get(messageId)
+    if (found === undefined) return undefined
+    packets.delete(messageId)
+    bytes -= sizeOf(found)
+    return found
+  }
+
   const store: ReceivedStore = {
-    put(packet, callback) {
+    put(packet: StoredPacket, callback) {
+      remove(packet)
+      // A payload is a view of what was read at once: held as it is, it would keep all of that alive.
+      if (Buffer.isBuffer(packet.payload)) packet.payload = Buffer.from(packet.payload)
       packets.set(packet.messageId, packet)
+      bytes += sizeOf(packet)
       callback()
       return store
     },
@@ -61,9 +86,8 @@ export function createReceivedStore(): ReceivedStore {
       else callback(undefined, found)
       return store
     },
-    del({ messageId }, callback) {
-      const found = packets.get(messageId)
-      packets.delete(messageId)
+    del(packet, callback) {
+      const found = remove(packet)
       if (found === undefined) callback(MISSING)
       else callback(undefined, found)
       return store
@@ -71,8 +95,12 @@ export function createReceivedStore(): ReceivedStore {
     createStream: emptyStream,
     // mqtt.js closes it with every link; it is meant to stay.
     close: (callback) => callback(),
-    clear: () => packets.clear(),
+    clear() {
+      packets.clear()
+      bytes = 0
+    },
     size: () => packets.size,
+    bytes: () => bytes,
   }
   return store
 }

@@ -9,6 +9,12 @@ export interface RateLimiter {
   take(signal: AbortSignal): Promise<void> | undefined
 }
 
+interface Waiter {
+  readonly signal: AbortSignal
+  resolve(): void
+  reject(reason: unknown): void
+}
+
 /**
  * `burst` at once, `perSecond` on average, in the order of the calls; 0 per second is no limit. Kept as the time at which
  * all of the burst would be there again: the generic cell rate algorithm (ITU-T I.371, annex A).
@@ -17,8 +23,12 @@ export function createRateLimiter(perSecond: number, burst: number, clock: Clock
   if (perSecond === 0) return { take: () => undefined }
   const interval = 1000 / perSecond
   // A set keeps the order, and lets whoever gives up go at once.
-  const queue = new Set<() => void>()
-  const aborts = createAbortGroup()
+  const queue = new Set<Waiter>()
+  const aborts = createAbortGroup<Waiter>((waiter, reason) => {
+    queue.delete(waiter)
+    waiter.reject(reason)
+    serve()
+  })
   let fullAt = Number.NEGATIVE_INFINITY
   let timer: (() => void) | undefined
 
@@ -31,7 +41,7 @@ export function createRateLimiter(perSecond: number, burst: number, clock: Clock
   function serve(): void {
     timer?.()
     timer = undefined
-    for (const grant of queue) {
+    for (const waiter of queue) {
       const now = clock.monotonic()
       const ms = msUntilNext(now)
       if (ms > 0) {
@@ -39,8 +49,9 @@ export function createRateLimiter(perSecond: number, burst: number, clock: Clock
         return
       }
       spend(now)
-      queue.delete(grant)
-      grant()
+      queue.delete(waiter)
+      aborts.remove(waiter.signal, waiter)
+      waiter.resolve()
     }
   }
 
@@ -52,18 +63,10 @@ export function createRateLimiter(perSecond: number, burst: number, clock: Clock
         return undefined
       }
       return new Promise((resolve, reject) => {
-        const grant = () => {
-          release()
-          resolve()
-        }
-        const onAbort = () => {
-          queue.delete(grant)
-          reject(signal.reason)
-          serve()
-        }
         if (signal.aborted) return reject(signal.reason)
-        const release = aborts.add(signal, onAbort)
-        queue.add(grant)
+        const waiter = { signal, resolve, reject }
+        aborts.add(signal, waiter)
+        queue.add(waiter)
         if (queue.size === 1) serve()
       })
     },

@@ -5,6 +5,7 @@ import { createBrokerChoice } from './broker-choice.ts'
 import { isRefusal } from './connect-errors.ts'
 import { createDuplicates } from './duplicates.ts'
 import { holdLink } from './hold-link.ts'
+import { createIdentityCheck } from './identity-check.ts'
 import { toIncoming } from './incoming.ts'
 import type { Link } from './link.ts'
 import { createLinkMaker, presencePayload } from './link-maker.ts'
@@ -46,7 +47,8 @@ export function createSession({ target, settings, client_id, context }: SessionP
   const presence =
     settings.presence_topic === '' ? undefined : settings.presence_topic.replaceAll('{client_id}', client_id)
   const table = createSubscriptionTable(throttling)
-  const duplicates = createDuplicates(settings.duplicate_window * 1000, clock)
+  const duplicates = createDuplicates(settings.duplicate_window * 1000, clock, target.brokers.length)
+  const identity = createIdentityCheck(settings.identity, clock, log)
   const limiter = createRateLimiter(throttling.max_publish_rate, throttling.publish_burst, clock)
   const choice = createBrokerChoice({
     brokers: target.brokers.length,
@@ -91,7 +93,9 @@ export function createSession({ target, settings, client_id, context }: SessionP
     if (before !== undefined) return before
     const duplicate = duplicates.seen(packet, link)
     if (duplicate) counts.duplicates += 1
-    const wait = table.dispatch(packet, () => toIncoming(packet, duplicate, clock.now(), shown))
+    const message = identity.check(toIncoming(packet, duplicate, clock.now(), shown))
+    if (message === undefined) return undefined
+    const wait = table.dispatch(packet, message)
     if (wait !== undefined && packet.qos === 2) delivering.set(packet, wait)
     return wait
   }
@@ -259,15 +263,25 @@ export function createSession({ target, settings, client_id, context }: SessionP
   async function subscribe(filter: string, options: SubscribeOptions) {
     checkFilter(filter)
     await ready(options.signal)
-    const { listener, qos } = await table.add(options, filter, () => current)
+    const { listener, granted, qos } = await table.add(options, filter, () => current)
     const close = () => table.remove(listener, () => current)
+    if (!granted) {
+      try {
+        // The loss of the link is seen first, and then the next link, which has it.
+        await clock.sleep(1)
+        await ready(options.signal)
+      } catch (error) {
+        await close()
+        throw error
+      }
+    }
     const onAbort = () => void close()
     options.signal.addEventListener('abort', onAbort, { once: true })
     if (options.signal.aborted) onAbort()
     const closed = listener.closed.promise.finally(() => options.signal.removeEventListener('abort', onAbort))
     // Who does not ask how it ended is not to be ended by it; a consumer that failed gets nothing more.
     closed.catch(close)
-    return { filter, qos, dropped: () => listener.dropped, close, closed }
+    return { filter, qos: qos(), dropped: () => listener.dropped, close, closed }
   }
 
   return {
@@ -305,6 +319,7 @@ export function createSession({ target, settings, client_id, context }: SessionP
       subscriptions: table.size(),
       received: table.counts.received,
       dropped: table.counts.dropped,
+      impostors: identity.impostors(),
       buffered_bytes: table.budget.used,
       last_error: lastError === undefined ? null : `${lastError.code}: ${lastError.message}`,
     }),

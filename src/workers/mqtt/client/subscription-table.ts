@@ -42,19 +42,22 @@ export interface TableCounts {
 }
 
 export interface SubscriptionTable {
-  /** Adds a listener and tells the broker, if there is a link. Throws as `MqttSession.subscribe`. */
+  /**
+   * Adds a listener and tells the broker, if there is a link; `granted` is false where it was lost meanwhile, and the next
+   * one makes it. Throws as `MqttSession.subscribe`.
+   */
   add(
     options: SubscribeOptions,
     filter: string,
     link: () => Link | undefined,
-  ): Promise<{ listener: Listener; qos: Qos }>
+  ): Promise<{ listener: Listener; granted: boolean; qos: () => Qos }>
   remove(listener: Listener, link: () => Link | undefined): Promise<void>
   /** Makes all subscriptions that the broker does not have yet, and ends those that nobody wants any more. */
   restore(link: Link, force: boolean): Promise<void>
   /** The broker has no session of ours any more. */
   forget(endpoint: string): void
   /** Hands a message to its listeners; a promise where the acknowledgement has to wait for them. */
-  dispatch(packet: IPublishPacket, toMessage: () => IncomingMessage): Promise<void> | undefined
+  dispatch(packet: IPublishPacket, message: IncomingMessage): Promise<void> | undefined
   readonly size: () => number
   readonly counts: TableCounts
   readonly budget: ReceiveBudget
@@ -200,6 +203,7 @@ export function createSubscriptionTable(throttling: MqttSettings['throttling']):
       const higher = options.qos > entry.qos
       if (higher) entry.qos = options.qos
       entry.listeners.add(listener)
+      let granted = true
       try {
         await inTurn(entry, async () => {
           const now = link()
@@ -216,8 +220,9 @@ export function createSubscriptionTable(throttling: MqttSettings['throttling']):
           if (entry.listeners.size === 0) drop(entry)
           throw error
         }
+        granted = false
       }
-      return { listener, qos: entry.granted }
+      return { listener, granted, qos: () => entry.granted }
     },
     async restore(link, force) {
       const there = known(link.endpoint.name)
@@ -245,7 +250,7 @@ export function createSubscriptionTable(throttling: MqttSettings['throttling']):
       await Promise.all([...made, ...ended])
     },
     forget: (endpoint) => granted.delete(endpoint),
-    dispatch(packet, toMessage) {
+    dispatch(packet, message) {
       counts.received += 1
       if (packet.payload.length > throttling.max_message_size) {
         counts.oversized += 1
@@ -253,12 +258,10 @@ export function createSubscriptionTable(throttling: MqttSettings['throttling']):
       }
       const found = entriesFor(packet)
       if (found.length === 0) counts.unclaimed += 1
-      let message: IncomingMessage | undefined
       let waits: Promise<void>[] | undefined
       for (const { listeners } of found) {
         for (const listener of listeners) {
           if (!wants(listener, packet)) continue
-          message ??= toMessage()
           const wait = listener.delivery.push(message)
           if (wait !== undefined) {
             waits ??= []

@@ -44,7 +44,20 @@ export function levelProblem(id: string): string | undefined {
   return topicProblem(id)
 }
 
+/** Text that no rule about characters and bytes can say anything against, which is what nearly all topics are. */
+const HARMLESS = /^[ -~]{1,2000}$/
+
 function stringProblem(text: string): string | undefined {
+  return (HARMLESS.test(text) ? undefined : characterProblem(text)) ?? levelsProblem(text)
+}
+
+function levelsProblem(text: string): string | undefined {
+  let levels = 1
+  for (let at = text.indexOf('/'); at >= 0; at = text.indexOf('/', at + 1)) levels += 1
+  return levels > MAX_LEVELS ? `has ${levels} levels; ${MAX_LEVELS} are the most` : undefined
+}
+
+function characterProblem(text: string): string | undefined {
   if (text === '') return 'is empty'
   if (!text.isWellFormed()) return 'is not well-formed Unicode'
   const found = FORBIDDEN.exec(text)
@@ -54,9 +67,7 @@ function stringProblem(text: string): string | undefined {
     if (((character.codePointAt(0) ?? 0) & 0xfffe) === 0xfffe) return 'has a Unicode non-character'
   }
   const bytes = Buffer.byteLength(text)
-  if (bytes > MAX_STRING_BYTES) return `has ${bytes} bytes; ${MAX_STRING_BYTES} are the most`
-  const levels = text.split('/').length
-  return levels > MAX_LEVELS ? `has ${levels} levels; ${MAX_LEVELS} are the most` : undefined
+  return bytes > MAX_STRING_BYTES ? `has ${bytes} bytes; ${MAX_STRING_BYTES} are the most` : undefined
 }
 
 /** Throws MHV_MQTT_TOPIC_INVALID for what may not be published to. */
@@ -92,18 +103,38 @@ export function plainFilter(filter: string): string {
   return filter.startsWith('$share/') ? filter.split('/').slice(2).join('/') : filter
 }
 
-/** Whether a filter takes a topic: 4.7.1 and 4.7.2. */
+/** Whether a filter takes a topic: 4.7.1 and 4.7.2. Level by level in place, since it is asked for every message. */
 export function matchesFilter(filter: string, topic: string): boolean {
-  const f = plainFilter(filter).split('/')
-  const t = topic.split('/')
+  const f = plainFilter(filter)
   // 4.7.2-1: a wildcard in front does not take the broker's own topics.
-  if (topic.startsWith('$') && (f[0] === '+' || f[0] === '#')) return false
-  for (const [index, level] of f.entries()) {
-    if (level === '#') return true
-    if (index >= t.length) return false
-    if (level !== '+' && level !== t[index]) return false
+  if (topic.startsWith('$') && (isLevel(f, 0, levelEnd(f, 0), '+') || isLevel(f, 0, levelEnd(f, 0), '#'))) return false
+  let at = 0
+  for (let from = 0; from <= f.length; ) {
+    const to = levelEnd(f, from)
+    if (isLevel(f, from, to, '#')) return true
+    if (at > topic.length) return false
+    const end = levelEnd(topic, at)
+    if (!isLevel(f, from, to, '+') && !sameText(f, from, to, topic, at, end)) return false
+    from = to + 1
+    at = end + 1
   }
-  return f.length === t.length
+  return at > topic.length
+}
+
+/** Where the level ends that begins there. */
+function levelEnd(text: string, from: number): number {
+  const found = text.indexOf('/', from)
+  return found < 0 ? text.length : found
+}
+
+function isLevel(text: string, from: number, to: number, character: string): boolean {
+  return to - from === 1 && text[from] === character
+}
+
+function sameText(a: string, from: number, to: number, b: string, start: number, end: number): boolean {
+  if (to - from !== end - start) return false
+  for (let at = 0; at < to - from; at += 1) if (a.charCodeAt(from + at) !== b.charCodeAt(start + at)) return false
+  return true
 }
 
 /** Whether everything that the inner filter takes, the outer one takes as well. */

@@ -119,9 +119,8 @@ export function createOutbox(parts: OutboxParts): ClosableOutbox {
     })
   }
 
-  function newEntry(message: OutboxMessage): Entry {
+  function newEntry(message: OutboxMessage, now: number): Entry {
     lastSeq += 1
-    const now = clock.now()
     return { seq: lastSeq, id: newId(clock), message, accepted_at: now, bytes: sizeOf(message) }
   }
 
@@ -131,7 +130,8 @@ export function createOutbox(parts: OutboxParts): ClosableOutbox {
     const victims = makeRoom(messages, needed)
     if (victims === null) throw full(messages)
     for (const victim of victims) settle(victim, { state: 'dropped' }, 'dropped', 'the outbox was full')
-    const entries = messages.map(newEntry)
+    const now = clock.now()
+    const entries = messages.map((message) => newEntry(message, now))
     size += entries.length
     bytes += needed
     try {

@@ -40,7 +40,7 @@ export interface Ledger {
 }
 
 /** Removals of acknowledged messages wait so long for company, in milliseconds: forgetting one late means a duplicate. */
-const LINGER_MS = 10
+const LINGER_MS = 50
 /** Wait after a write that the journal did not take, in milliseconds. */
 const RETRY_MS = 500
 /** Tries of the last write when the outbox is closed. */

@@ -43,4 +43,7 @@ export const outboxDrop = defineOperation({
     if (!dry_run) return outbox.drop(chosen.map(({ id }) => id))
     return { dropped: chosen.length, in_flight: chosen.filter(({ in_flight }) => in_flight).length }
   },
+  summarize: ({ dropped, in_flight }) => ({
+    output: `${dropped} ${dropped === 1 ? 'message' : 'messages'}${in_flight === 0 ? '' : `, ${in_flight} of them may arrive all the same`}`,
+  }),
 })

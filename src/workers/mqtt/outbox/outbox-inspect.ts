@@ -66,4 +66,10 @@ export const outboxInspect = defineOperation({
       }),
     }
   },
+  summarize: ({ messages }) => ({
+    output:
+      messages.length === 0
+        ? 'nothing waits'
+        : messages.map(({ id, topic, qos, payload }) => `${id} ${topic} QoS ${qos} ${payload}`).join('\n'),
+  }),
 })

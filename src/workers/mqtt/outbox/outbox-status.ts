@@ -50,4 +50,15 @@ export const outboxStatus = defineOperation({
     const age = oldest_at === null ? null : Math.max(0, context.clock.now() - oldest_at) / 1000
     return { ...status, oldest_seconds: age, connected: session.state() === 'connected', broker: session.endpoint() }
   },
+  summarize: ({ waiting, max_size, bytes, in_flight, oldest_seconds, broker, ...ever }) => {
+    const oldest = oldest_seconds === null ? '' : `, the oldest ${Math.round(oldest_seconds)} s old`
+    const { accepted, delivered, refused, expired, dropped, removed, rejected } = ever
+    const lines = [
+      `${waiting} of ${max_size} messages wait (${bytes} bytes), ${in_flight} of them on their way${oldest}`,
+      `${accepted} accepted: ${delivered} delivered, ${refused} refused, ${expired} expired, ${dropped} dropped, ${removed} removed`,
+      `${rejected} rejected for lack of room`,
+      broker === null ? 'not connected' : `connected to ${broker}`,
+    ]
+    return { output: lines.join('\n') }
+  },
 })

@@ -37,18 +37,28 @@ export async function publishHeld(
   const session = sessionOf(ctx)
   await refuseTheRefused(ctx, session)
   const now = clock.now()
-  const held = messages.map(
-    ({ qos, expiry_seconds, ...message }): OutboxMessage => ({
-      ...message,
-      qos: qos === 2 ? 2 : 1,
-      overflow: overflow ?? overflowOf(settings.outbox, message.topic),
-      expires_at: expiry_seconds === undefined ? null : now + expiry_seconds * 1000,
-    }),
-  )
+  const held = messages.map((message) => toHeld(message, overflow ?? overflowOf(settings.outbox, message.topic), now))
   const accepted = await connection.outboxes.of(target.name, { target: target.address, settings }).accept(held)
   if (wait_for === 'delivered' && session.state() === 'connected') await settledWithin(ctx, accepted)
   // Accepted is accepted, also where the caller has given up the wait.
   return accepted.outcomes().map(outcomeOf)
+}
+
+/** Field by field: a copy with what is left of an object takes several times as long, and there are thousands. */
+function toHeld(message: OutgoingMessage, overflow: OverflowPolicy, now: number): OutboxMessage {
+  const { expiry_seconds } = message
+  return {
+    topic: message.topic,
+    payload: message.payload,
+    qos: message.qos === 2 ? 2 : 1,
+    retain: message.retain,
+    overflow,
+    expires_at: expiry_seconds === undefined ? null : now + expiry_seconds * 1000,
+    content_type: message.content_type,
+    response_topic: message.response_topic,
+    correlation_data: message.correlation_data,
+    user_properties: message.user_properties,
+  }
 }
 
 async function refuseTheRefused({ clock, signal }: MqttContext, session: MqttSession): Promise<void> {

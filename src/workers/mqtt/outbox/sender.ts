@@ -165,12 +165,19 @@ export function createSender(parts: {
   }
 }
 
-function outgoing(held: Held, leftMs: number | null): OutgoingMessage {
-  const { id, message } = held.entry
-  const { overflow: _, expires_at: __, user_properties, ...rest } = message
+/** Field by field, as in `publishHeld`. */
+function outgoing({ entry: { id, message } }: Held, leftMs: number | null): OutgoingMessage {
+  const { user_properties } = message
   return {
-    ...rest,
-    ...(leftMs === null ? {} : { expiry_seconds: Math.max(1, Math.ceil(leftMs / 1000)) }),
-    user_properties: { ...user_properties, [MESSAGE_ID_PROPERTY]: id },
+    topic: message.topic,
+    payload: message.payload,
+    qos: message.qos,
+    retain: message.retain,
+    expiry_seconds: leftMs === null ? undefined : Math.max(1, Math.ceil(leftMs / 1000)),
+    content_type: message.content_type,
+    response_topic: message.response_topic,
+    correlation_data: message.correlation_data,
+    user_properties:
+      user_properties === undefined ? { [MESSAGE_ID_PROPERTY]: id } : { ...user_properties, [MESSAGE_ID_PROPERTY]: id },
   }
 }

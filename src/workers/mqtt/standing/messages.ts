@@ -4,6 +4,7 @@ import type { OperationContext, WorkerRecords } from '../../../core/context.ts'
 import { mhvError } from '../../../core/errors.ts'
 import { defineOperation } from '../../../core/operation.ts'
 import type { RecordPlace, StoredRecord } from '../../../core/records.ts'
+import { IDENTITY_PROBLEMS } from '../client/identity.ts'
 import { checkFilter, checkLevel, matchesFilter, plainFilter } from '../client/topics.ts'
 import { messageStream } from './recorder.ts'
 
@@ -44,6 +45,10 @@ const output = z.object({
         retain: z.boolean(),
         duplicate: z.boolean().describe('it had come before, or may have'),
         subscription: z.string(),
+        identity_problem: z
+          .enum(IDENTITY_PROBLEMS)
+          .optional()
+          .describe('its payload, or its sender, is another device'),
       }),
     )
     .describe('newest first'),
@@ -141,6 +146,7 @@ function shown({ key, at, payload, meta }: StoredRecord, most: number): Data['me
   const text = isUtf8(whole)
   const part = whole.subarray(0, most)
   const bytes = Number(meta.bytes)
+  const problem = IDENTITY_PROBLEMS.find((each) => each === meta.identity_problem)
   return {
     topic: key,
     device: typeof meta.device === 'string' ? meta.device : null,
@@ -154,5 +160,6 @@ function shown({ key, at, payload, meta }: StoredRecord, most: number): Data['me
     retain: meta.retain === true,
     duplicate: meta.duplicate === true,
     subscription: String(meta.subscription),
+    ...(problem === undefined ? {} : { identity_problem: problem }),
   }
 }

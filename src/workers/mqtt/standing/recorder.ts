@@ -1,8 +1,8 @@
 import type { Clock } from '../../../core/clock.ts'
 import type { Logger, WorkerRecords } from '../../../core/context.ts'
 import { MAX_RECORD_BYTES, type NewRecord } from '../../../core/records.ts'
+import { deviceOf } from '../client/device-topic.ts'
 import { type IncomingMessage, MESSAGE_ID_PROPERTY } from '../client/mqtt-session.ts'
-import { deviceOf } from './device-topic.ts'
 
 /** Stream of records with the messages of a target. */
 export function messageStream(target: string): string {
@@ -76,7 +76,18 @@ export function createRecorder(parts: {
 }
 
 function recordOf(subscription: string, message: IncomingMessage): NewRecord {
-  const { topic, payload, qos, retain, duplicate, endpoint, received_at, content_type, user_properties } = message
+  const {
+    topic,
+    payload,
+    qos,
+    retain,
+    duplicate,
+    endpoint,
+    received_at,
+    content_type,
+    user_properties,
+    identity_problem,
+  } = message
   const cut = payload.byteLength > MAX_RECORD_BYTES
   const id = user_properties?.[MESSAGE_ID_PROPERTY]
   return {
@@ -93,6 +104,7 @@ function recordOf(subscription: string, message: IncomingMessage): NewRecord {
       bytes: payload.byteLength,
       ...(content_type === undefined ? {} : { content_type }),
       ...(id === undefined ? {} : { message_id: id }),
+      ...(identity_problem === undefined ? {} : { identity_problem }),
     },
   }
 }

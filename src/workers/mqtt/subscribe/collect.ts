@@ -42,7 +42,7 @@ export async function collect(session: MqttSession, options: CollectOptions): Pr
   const { promise: end, resolve, reject } = Promise.withResolvers<CollectEnd>()
   let bytes = 0
   let over = false
-  let stopQuiet = () => undefined as void
+  let stopQuiet: () => void = () => undefined
   const finish = (why: CollectEnd) => {
     over = true
     resolve(why)
@@ -59,10 +59,13 @@ export async function collect(session: MqttSession, options: CollectOptions): Pr
     rearm()
     bytes += message.payload.length
     // The one that does not fit is the first of those that are left out.
-    if (bytes > max_bytes && messages.length > 0) return finish('bytes')
+    if (bytes > max_bytes && messages.length > 0) {
+      finish('bytes')
+      return
+    }
     messages.push(message)
-    if (options.until?.(message) === true) return finish('condition')
-    if (messages.length >= max_messages) finish('count')
+    if (options.until?.(message) === true) finish('condition')
+    else if (messages.length >= max_messages) finish('count')
   }
 
   const ms = Math.min(options.seconds * 1000, options.deadline - clock.now() - BEFORE_DEADLINE_MS)

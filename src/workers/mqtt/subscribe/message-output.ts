@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { isoTime } from '../../../core/clock.ts'
+import { IDENTITY_PROBLEMS } from '../client/identity.ts'
 import type { IncomingMessage } from '../client/mqtt-session.ts'
 
 /** A received message as callers get it. */
@@ -16,6 +17,7 @@ export const messageOutput = z.object({
   response_topic: z.string().optional(),
   correlation_data: z.string().optional().describe('as text'),
   user_properties: z.record(z.string(), z.union([z.string(), z.array(z.string())])).optional(),
+  identity_problem: z.enum(IDENTITY_PROBLEMS).optional().describe('its payload, or its sender, is another device'),
 })
 
 export type MessageOutput = z.output<typeof messageOutput>
@@ -34,7 +36,7 @@ export function textOf(bytes: Uint8Array): string | undefined {
 export function toOutput(message: IncomingMessage): MessageOutput {
   const { topic, payload, qos, retain, duplicate } = message
   const text = textOf(payload)
-  const { content_type, response_topic, correlation_data, user_properties } = message
+  const { content_type, response_topic, correlation_data, user_properties, identity_problem } = message
   return {
     topic,
     payload: text ?? Buffer.from(payload).toString('base64'),
@@ -48,6 +50,7 @@ export function toOutput(message: IncomingMessage): MessageOutput {
     ...(response_topic === undefined ? {} : { response_topic }),
     ...(correlation_data === undefined ? {} : { correlation_data: Buffer.from(correlation_data).toString() }),
     ...(user_properties === undefined ? {} : { user_properties: plainProperties(user_properties) }),
+    ...(identity_problem === undefined ? {} : { identity_problem }),
   }
 }
 
