@@ -7,6 +7,7 @@ import { journal } from './journal.ts'
 import { mcp } from './mcp.ts'
 import { ssh } from './ssh.ts'
 import { start } from './start.ts'
+import { terminal } from './terminal.ts'
 
 /** Everything that is measured, in the order in which it is. */
-export const AREAS: readonly Area[] = [ssh, journal, mcp, http, start, admission, isolation, batch]
+export const AREAS: readonly Area[] = [ssh, journal, mcp, http, start, admission, isolation, batch, terminal]

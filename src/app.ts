@@ -46,6 +46,7 @@ import { createLogger } from './telemetry/log.ts'
 import { createRunMetrics, type EndedRun, observeBreakers, observeJournal, observeSsh } from './telemetry/metrics.ts'
 import { observeDeadLetters } from './telemetry/resilience-metrics.ts'
 import { observeSchedules } from './telemetry/schedule-metrics.ts'
+import { observeTerminal } from './telemetry/terminal-metrics.ts'
 import { observeWorkerProcesses } from './telemetry/worker-metrics.ts'
 import { workers } from './workers/index.ts'
 
@@ -108,6 +109,9 @@ async function openInstance(composition: Composition, options: InstanceOptions):
   const pool = () => parts.instances.started('ssh')?.stats()
   const ssh = registry.workers.some(({ name }) => name === 'ssh') ? observeSsh(metrics.registry, pool) : undefined
   const observed = measured(journal, observeJournal(metrics.registry), (run) => ssh?.ended(run))
+  if (registry.workers.some(({ name }) => name === 'terminal')) {
+    observeTerminal(metrics.registry, () => parts.instances.started('terminal')?.stats())
+  }
   const { store, lease } = withLease(observed, clock)
   const common = commonParts(composition, setting)
   const isolated = isolatedWorkers(composition, setting, common.log)

@@ -1,5 +1,6 @@
 import type { Clock } from './clock.ts'
 import type { ErrorCode } from './error-table.ts'
+import type { Masker } from './masker.ts'
 import type { Effect } from './operation.ts'
 import type { PortName, Ports } from './ports.ts'
 import type { Secret } from './secret.ts'
@@ -106,6 +107,7 @@ export interface WorkerContext<S = unknown> {
   readonly log: Logger
   readonly secrets: SecretResolver
   readonly state: WorkerState
+  readonly masker: Masker
   /** To be told of every connection that the worker tried to make, for the metrics. */
   readonly onConnect?: (attempt: ConnectAttempt) => void
   need<P extends PortName>(port: P): Promise<Ports[P]>

@@ -98,6 +98,11 @@ export interface WorkerSpec<
   readonly settings: S
   /** Its block of a target in the inventory. */
   readonly target: T
+  /**
+   * A port through which it reaches targets of the worker that provides it: those need no block of their own for this
+   * worker, only one to override its settings.
+   */
+  readonly reaches?: PortName
   readonly breaker: BreakerDefaults
   /** Variables of our environment that it reads; in a process of its own it has these and those that every program gets. */
   readonly environment?: readonly string[]

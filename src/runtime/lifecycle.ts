@@ -71,6 +71,7 @@ export function createWorkerInstances(parts: {
       log: parts.log,
       secrets: parts.secrets,
       state: state(worker.name),
+      masker: parts.redactor,
       onConnect: (attempt) => parts.onConnect?.(worker.name, attempt),
       need,
     })

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { envelopeSchema } from '../core/envelope.ts'
-import { ENVELOPE_NAMES } from '../core/operation.ts'
+import { ENVELOPE_NAMES, mayHaveTarget, needsTarget, type OperationSpec } from '../core/operation.ts'
 import type { RegisteredOperation } from '../core/registry.ts'
 import { workerResultSchema } from '../core/result.ts'
 import type { ControlCall } from '../runtime/control.ts'
@@ -21,7 +21,7 @@ type EnvelopeField = (typeof ENVELOPE_NAMES)[number]
  * plans; until then the runtime refuses it, so it is not offered.
  */
 export function envelopeFields({ spec }: RegisteredOperation): readonly EnvelopeField[] {
-  return ENVELOPE_NAMES.filter((name) => name !== 'plan_digest' && (name !== 'target' || spec.targeted !== false))
+  return ENVELOPE_NAMES.filter((name) => name !== 'plan_digest' && (name !== 'target' || mayHaveTarget(spec)))
 }
 
 /** The flat arguments of an operation: target, its own fields, then the rest of the envelope. */
@@ -29,7 +29,7 @@ export function operationSchemas(operation: RegisteredOperation): CallSchemas {
   const { spec } = operation
   const envelope = envelopeFields(operation)
   const shape = {
-    ...(envelope.includes('target') ? { target: envelopeSchema.shape.target.nonoptional() } : {}),
+    ...(envelope.includes('target') ? { target: targetField(spec) } : {}),
     ...spec.input.shape,
     ...Object.fromEntries(
       envelope.filter((name) => name !== 'target').map((name) => [name, envelopeSchema.shape[name]]),
@@ -39,6 +39,11 @@ export function operationSchemas(operation: RegisteredOperation): CallSchemas {
     input: publicSchema(z.strictObject(shape), 'input'),
     output: publicSchema(workerResultSchema(spec.output), 'output'),
   }
+}
+
+function targetField(spec: OperationSpec) {
+  const { target } = envelopeSchema.shape
+  return needsTarget(spec) ? target.nonoptional() : target
 }
 
 export function controlSchemas({ input, output }: ControlCall): CallSchemas {

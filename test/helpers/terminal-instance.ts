@@ -1,0 +1,98 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { gunzipSync } from 'node:zlib'
+import { stringify } from 'yaml'
+import { createInstances, production } from '../../src/app.ts'
+import type { Principal } from '../../src/core/context.ts'
+import type { WorkerResult } from '../../src/core/result.ts'
+import type { OpenInstance } from '../../src/runtime/instance.ts'
+
+export interface TerminalInstance extends AsyncDisposable {
+  readonly instance: OpenInstance
+  readonly folder: string
+  /** Calls an operation of the worker `terminal`, as the user of this process unless told. */
+  call(verb: string, input?: object, principal?: Principal): Promise<WorkerResult>
+  /** The same; fails where it does not complete. */
+  // biome-ignore lint/suspicious/noExplicitAny: what a test looks at in an answer, it checks
+  data(verb: string, input?: object): Promise<Record<string, any>>
+  /** Closes it as a command does; its sessions go on. */
+  leave(): Promise<void>
+  /** Opens it again. */
+  again(): Promise<void>
+}
+
+export interface TerminalInstanceOptions {
+  readonly settings?: Readonly<Record<string, unknown>>
+  readonly env?: Readonly<Record<string, string>>
+}
+
+/** A folder with a policy that allows everything. */
+export async function terminalFolder(settings: Readonly<Record<string, unknown>> = {}): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'mhv-terminal-'))
+  await mkdir(join(folder, 'settings'), { mode: 0o700 })
+  const terminal = { directories: [folder], host_idle_timeout: 1, commands: ['*'], ...settings }
+  await writeFile(join(folder, 'settings', 'mahavishnu.yaml'), stringify({ version: 1, terminal }))
+  const policy = { version: 1, name: 'all', rules: [{ id: 'all', decision: 'allow' }] }
+  await writeFile(join(folder, 'settings', 'policy.yaml'), stringify(policy))
+  return folder
+}
+
+/** The program as it is shipped, in this process, on a folder of its own. */
+export async function terminalInstance(options: TerminalInstanceOptions = {}): Promise<TerminalInstance> {
+  const folder = await terminalFolder(options.settings)
+  const open = () =>
+    createInstances({ ...production(), env: { ...process.env, ...options.env } }).open({ folder, doing: 'test' })
+  let instance = await open()
+  let isOpen = true
+
+  const call: TerminalInstance['call'] = (verb, input = {}, principal = instance.principal) =>
+    instance.invoke({ operation: `terminal.${verb}`, input, envelope: { wait: 60 }, principal, surface: 'embedded' })
+
+  async function leave(): Promise<void> {
+    if (isOpen) await instance.close()
+    isOpen = false
+  }
+
+  return {
+    get instance() {
+      return instance
+    },
+    folder,
+    call,
+    async data(verb, input) {
+      const result = await call(verb, input)
+      if (result.status !== 'completed') throw new Error(`terminal.${verb}: ${result.error_code} ${result.error}`)
+      return result.data as Record<string, unknown>
+    },
+    leave,
+    async again() {
+      instance = await open()
+      isOpen = true
+    },
+    async [Symbol.asyncDispose]() {
+      if (!isOpen) {
+        instance = await open()
+        isOpen = true
+      }
+      const { sessions } = ((await call('list')).data ?? { sessions: [] }) as { sessions: { session: string }[] }
+      for (const { session } of sessions) await call('close', { session })
+      await leave()
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+/** Every file below a folder that has this text in it, also in what is compressed. */
+export async function filesWith(folder: string, text: string): Promise<readonly string[]> {
+  const names = await readdir(folder, { recursive: true, withFileTypes: true })
+  const found: string[] = []
+  for (const entry of names) {
+    if (!entry.isFile()) continue
+    const path = join(entry.parentPath, entry.name)
+    const bytes = await readFile(path)
+    const plain = path.endsWith('.gz') && bytes.length > 0 ? gunzipSync(bytes) : bytes
+    if (plain.includes(text)) found.push(path)
+  }
+  return found
+}
