@@ -5,9 +5,10 @@ import { http } from './http.ts'
 import { isolation } from './isolation.ts'
 import { journal } from './journal.ts'
 import { mcp } from './mcp.ts'
+import { sftp } from './sftp.ts'
 import { ssh } from './ssh.ts'
 import { start } from './start.ts'
 import { terminal } from './terminal.ts'
 
 /** Everything that is measured, in the order in which it is. */
-export const AREAS: readonly Area[] = [ssh, journal, mcp, http, start, admission, isolation, batch, terminal]
+export const AREAS: readonly Area[] = [ssh, sftp, journal, mcp, http, start, admission, isolation, batch, terminal]

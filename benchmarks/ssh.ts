@@ -9,13 +9,16 @@ import { journalOf, journalPragmas, makeInstanceFolder, sshTargetOf } from './ha
 import { interleave, ratePerSecond } from './harness/interleave.ts'
 import type { LoadResult } from './harness/load.ts'
 import { machineFacts, packageVersion } from './harness/machine.ts'
-import { type Row, toRow } from './harness/row.ts'
+import { type Row, type RowSpec, toRow } from './harness/row.ts'
 import { type Side, startSide } from './harness/side.ts'
 import { type BenchSshd, CIPHER, serverMissing, startServer } from './harness/sshd.ts'
 import { median } from './harness/stats.ts'
+import { type Asyncssh, asyncsshMissing, startAsyncssh } from './peers/asyncssh.ts'
 import { startOpensshControl } from './peers/openssh-control.ts'
 import type { CommandLoad, RawSsh2 } from './peers/raw-ssh2.ts'
 import type { InstanceSide } from './sides/instance.ts'
+import { hostsRows } from './ssh-hosts.ts'
+import { poolRows } from './ssh-pool.ts'
 
 const COMMAND = { command: 'echo x', expected: 'x\n' }
 const RAW = { name: 'raw ssh2', version: packageVersion('ssh2') }
@@ -24,6 +27,8 @@ const DURABLE = { name: 'raw ssh2 and two bare commits', version: `${RAW.version
 interface Sides {
   readonly ours: Side<InstanceSide>
   readonly peer: Side<RawSsh2>
+  /** Undefined where it is not installed. */
+  readonly asyncssh: Asyncssh | undefined
   readonly sshd: BenchSshd
   readonly folder: string
   /** Folder of the instance. */
@@ -55,6 +60,7 @@ async function sameConnections(sides: Sides, concurrency: number): Promise<numbe
   } while (connections * CHANNELS_PER_CONNECTION < concurrency)
   const { host, port, user, identityFile } = sides.sshd
   await sides.peer.call('open', { host, port, user, identityFile, cipher: CIPHER, count: connections })
+  await sides.asyncssh?.open(connections)
   return connections
 }
 
@@ -87,16 +93,21 @@ const rates = (rounds: Turns, perTurn: number) =>
   )
 const cpuTimes = (rounds: Turns) => rounds.map((turns) => median(turns.map(({ cpu }) => cpu)))
 
+/** One after the other they take milliseconds each; many at once need more of them to be compared. */
+const countOf = ({ quick }: BenchOptions, concurrency: number) => (quick || concurrency === 1 ? 100 : 300)
+
 /** Commands per second, and the processor time that each takes on our side of the connection. */
 async function throughput(options: BenchOptions, sides: Sides, concurrency: number): Promise<readonly Row[]> {
   const connections = await sameConnections(sides, concurrency)
-  const count = options.quick ? 100 : 300
+  const count = countOf(options, concurrency)
   const load = { ...COMMAND, count, concurrency }
-  const values = await interleave<'ours' | 'peer' | 'durable', Turn>(
+  const { asyncssh } = sides
+  const values = await interleave<'ours' | 'peer' | 'durable' | 'asyncssh', Turn>(
     {
       ours: () => runOurs(sides, count, concurrency),
       peer: () => sides.peer.call('load', load),
       durable: () => sides.peer.call('durable', load),
+      asyncssh: async () => asyncssh?.load(load) ?? NO_TURN,
     },
     interleavingOf(options, `${concurrency} at once`, 3),
   )
@@ -112,13 +123,14 @@ async function throughput(options: BenchOptions, sides: Sides, concurrency: numb
   } as const
   return [
     toRow(
-      { ...rate, peer: { ...RAW, values: rates(values.peer, count) }, goal: { of: 'ratio', is: '>=', limit: 0.8 } },
+      { ...rate, peer: { ...RAW, values: rates(values.peer, count) }, goal: { of: 'ratio', is: '>=', limit: 0.9 } },
       options,
     ),
     toRow(
       { ...rate, name: `${rate.name}.durable`, peer: { ...DURABLE, values: rates(values.durable, count) } },
       options,
     ),
+    ...besideAsyncssh(options, sides, { ...rate, values: rates(values.asyncssh, count) }),
     toRow(
       {
         name: `ssh.execute.cpu.${concurrency}`,
@@ -134,10 +146,24 @@ async function throughput(options: BenchOptions, sides: Sides, concurrency: numb
   ]
 }
 
+const NO_TURN: Turn = { seconds: Number.NaN, cpu: Number.NaN }
+
+function besideAsyncssh(
+  options: BenchOptions,
+  { asyncssh }: Sides,
+  { values, ...rate }: Omit<RowSpec, 'peer' | 'goal'> & { readonly values: readonly number[] },
+): readonly Row[] {
+  if (asyncssh === undefined) return []
+  const peer = { name: 'asyncssh', version: asyncssh.version, values }
+  const title = rate.title.replace(RAW.name, peer.name)
+  const goal = { of: 'ratio', is: '>=', limit: 1.5 } as const
+  return [toRow({ ...rate, name: `${rate.name}.asyncssh`, title, peer, goal }, options)]
+}
+
 /** Beside OpenSSH's own client, which starts a process for every command. */
 async function besideOpenssh(options: BenchOptions, sides: Sides, concurrency: number): Promise<Row> {
   const connections = await sameConnections(sides, concurrency)
-  const count = options.quick ? 100 : 300
+  const count = countOf(options, concurrency)
   const fewer = Math.ceil(count / 3)
   const openssh = await startOpensshControl(sides.sshd, sides.folder, connections)
   const values = await interleave(
@@ -213,16 +239,16 @@ async function giveJournal(sides: Sides): Promise<void> {
 async function measureAll(options: BenchOptions, sides: Sides): Promise<readonly Row[]> {
   await giveJournal(sides)
   // From few connections to many: the pool closes none for minutes.
-  const single = await latency(options, sides)
-  const ten = await throughput(options, sides, 10)
-  const openssh = await besideOpenssh(options, sides, 10)
-  const fifty = await throughput(options, sides, 50)
-  return [...single, ...ten, openssh, ...fifty]
+  const rows = [...(await latency(options, sides))]
+  for (const concurrency of [1, 10, 50]) {
+    rows.push(...(await throughput(options, sides, concurrency)), await besideOpenssh(options, sides, concurrency))
+  }
+  return rows
 }
 
 export const ssh: Area = {
   name: 'ssh',
-  summary: 'ssh.execute on its whole path, beside raw ssh2 and OpenSSH with ControlMaster',
+  summary: 'ssh.execute on its whole path, beside raw ssh2, asyncssh, OpenSSH with ControlMaster and Ansible',
   missing: serverMissing,
   run: (options) =>
     withFolder('ssh', async (folder) => {
@@ -235,15 +261,19 @@ export const ssh: Area = {
       })
       const ours = await startSide<InstanceSide>(new URL('./sides/instance.ts', import.meta.url), options)
       const peer = await startSide<RawSsh2>(new URL('./peers/raw-ssh2.ts', import.meta.url))
-      const sides: Sides = { ours, peer, sshd, folder, instance, pragmas: await journalPragmas(folder), ran: 0 }
+      const missing = asyncsshMissing()
+      if (missing !== undefined) options.say(`  rows beside asyncssh are left out: ${missing}`)
+      const asyncssh = missing === undefined ? await startAsyncssh(sshd) : undefined
+      const pragmas = await journalPragmas(folder)
+      const sides: Sides = { ours, peer, asyncssh, sshd, folder, instance, pragmas, ran: 0 }
       try {
         await ours.call('open', { folder: instance })
         const rows = await measureAll(options, sides)
         await ours.end()
         checkJournal(instance, sides.ran)
-        return rows
+        return [...rows, ...(await hostsRows(options, sshd, folder)), ...(await poolRows(options, sshd, folder))]
       } finally {
-        await Promise.all([ours.end(), peer.end()])
+        await Promise.all([ours.end(), peer.end(), asyncssh?.close()])
         await sshd.close()
       }
     }),

@@ -43,9 +43,10 @@ import { openSqliteStore } from './store/sqlite.ts'
 import type { RunRecord, Store } from './store/store.ts'
 import { observeBatches } from './telemetry/batch-metrics.ts'
 import { createLogger } from './telemetry/log.ts'
-import { createRunMetrics, type EndedRun, observeBreakers, observeJournal, observeSsh } from './telemetry/metrics.ts'
+import { createRunMetrics, observeBreakers, observeJournal } from './telemetry/metrics.ts'
 import { observeDeadLetters } from './telemetry/resilience-metrics.ts'
 import { observeSchedules } from './telemetry/schedule-metrics.ts'
+import { type EndedRun, observeSsh } from './telemetry/ssh-metrics.ts'
 import { observeTerminal } from './telemetry/terminal-metrics.ts'
 import { observeWorkerProcesses } from './telemetry/worker-metrics.ts'
 import { workers } from './workers/index.ts'
@@ -107,7 +108,8 @@ async function openInstance(composition: Composition, options: InstanceOptions):
   const journal = await composition.openStore({ path: setting.journalFile, readOnly: false })
   undo.defer(journal.close)
   const pool = () => parts.instances.started('ssh')?.stats()
-  const ssh = registry.workers.some(({ name }) => name === 'ssh') ? observeSsh(metrics.registry, pool) : undefined
+  const slos = registry.workers.find(({ name }) => name === 'ssh')?.slos
+  const ssh = slos === undefined ? undefined : observeSsh(metrics.registry, pool, slos)
   const observed = measured(journal, observeJournal(metrics.registry), (run) => ssh?.ended(run))
   if (registry.workers.some(({ name }) => name === 'terminal')) {
     observeTerminal(metrics.registry, () => parts.instances.started('terminal')?.stats())
@@ -357,9 +359,10 @@ function breakersOf(
 function measured(store: Store, measure: ReturnType<typeof observeJournal>, ended: (run: EndedRun) => void): Store {
   function tell(run: RunRecord | null): void {
     if (run === null || run.end === null) return
-    const { operation, started_at, end } = run
+    const { operation, started_at, end, input } = run
     const seconds = started_at === null ? null : Math.max(0, end.finished_at - started_at) / 1000
-    ended({ operation, error_code: end.error_code, seconds })
+    const { error_code, exit_code, data } = end
+    ended({ operation, error_code, exit_code, seconds, input, data })
   }
   return {
     ...store,

@@ -18,17 +18,24 @@ export function makeInstanceFolder(
   {
     settings = {},
     target,
+    more = {},
   }: {
     /** Beside the defaults. */
     readonly settings?: Readonly<Record<string, unknown>>
     /** Blocks of workers. */
     readonly target: Readonly<Record<string, unknown>>
+    /** Further targets, by name. */
+    readonly more?: Readonly<Record<string, Readonly<Record<string, unknown>>>>
   },
 ): void {
   mkdirSync(join(folder, 'settings'), { recursive: true })
   const write = (name: string, content: unknown) => writeFileSync(join(folder, 'settings', name), stringify(content))
   write('mahavishnu.yaml', { version: 1, log: { level: 'warn' }, ...settings })
-  write('inventory.yaml', { version: 1, targets: { [TARGET]: { tier: 'dev', ...target } } })
+  const targets = Object.entries({ ...more, [TARGET]: target }).map(([name, blocks]) => [
+    name,
+    { tier: 'dev', ...blocks },
+  ])
+  write('inventory.yaml', { version: 1, targets: Object.fromEntries(targets) })
   copyFileSync(STARTER_POLICY, join(folder, 'settings', 'policy.yaml'))
 }
 

@@ -31,12 +31,17 @@ const END_MS = 10_000
 export interface SideOptions {
   /** Folder for a CPU profile of the side and of its threads. */
   readonly profile?: string | undefined
+  /** Further arguments of Node. */
+  readonly nodeArguments?: readonly string[]
 }
 
 /** Starts a module that calls `serveSide`, under the Node that runs here. One call at a time. */
 export async function startSide<M extends Methods>(module: URL, options: SideOptions = {}): Promise<Side<M>> {
   const profiling = options.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${options.profile}`]
-  const child = fork(fileURLToPath(module), [], { execArgv: profiling, stdio: ['ignore', 2, 2, 'ipc'] })
+  const child = fork(fileURLToPath(module), [], {
+    execArgv: [...profiling, ...(options.nodeArguments ?? [])],
+    stdio: ['ignore', 2, 2, 'ipc'],
+  })
   const exited = once(child, 'exit')
   const gone = exited.then(([code, signal]) => {
     throw new Error(`${fileURLToPath(module)} ended before it answered (${signal ?? code})`)

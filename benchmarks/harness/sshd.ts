@@ -4,6 +4,9 @@ import { sshdMissing, startSshd } from '../../test/helpers/sshd.ts'
 /** The one cipher that everybody uses here; the fastest of those that OpenSSH and ssh2 both have. */
 export const CIPHER = 'aes128-gcm@openssh.com'
 
+/** Further addresses of the server, so that it can be several hosts; its key stands in known_hosts for `host` only. */
+export const ADDRESSES = Array.from({ length: 10 }, (_, number) => `127.0.0.${number + 2}`)
+
 /** The tests' server, allowing as many sessions as anybody wants. */
 const CONFIG = [
   'MaxSessions 1000',
@@ -14,6 +17,7 @@ const CONFIG = [
   `Ciphers ${CIPHER}`,
   // Or bash reads the user's start-up files for every command, and they are what is measured.
   'SetEnv SHLVL=3',
+  ...ADDRESSES.map((address) => `ListenAddress ${address}`),
 ]
 
 /** A server on loopback, for all sides alike. */

@@ -13,12 +13,15 @@ function opened(): Instance {
   return instance
 }
 
-async function runOne({ command, expected }: CommandLoad): Promise<void> {
+async function runOne(
+  { command, expected }: Pick<CommandLoad, 'command' | 'expected'>,
+  target = TARGET,
+): Promise<void> {
   const { invoke, principal } = opened()
   const result = await invoke({
     operation: 'ssh.execute',
     input: { command },
-    envelope: { target: TARGET },
+    envelope: { target },
     principal,
     surface: 'embedded',
   })
@@ -35,6 +38,12 @@ async function connectionsOf({ control, principal }: Instance): Promise<number> 
   return Number(ssh?.connection.connections)
 }
 
+export interface SpreadLoad {
+  readonly targets: readonly string[]
+  readonly each: number
+  readonly command: string
+}
+
 const methods = {
   async open({ folder }: { folder: string }): Promise<void> {
     // Without the variables of whoever runs the benchmark: they are settings, too.
@@ -43,6 +52,20 @@ const methods = {
   },
   load(load: CommandLoad): Promise<LoadResult> {
     return closedLoop(load, () => runOne(load))
+  },
+  /** The same command on every target at once, `each` times; seconds until the last has ended. */
+  async spread({ targets, each, command }: SpreadLoad): Promise<number> {
+    const began = performance.now()
+    const all = targets.flatMap((target) =>
+      Array.from({ length: each }, () => runOne({ command, expected: '' }, target)),
+    )
+    await Promise.all(all)
+    return (performance.now() - began) / 1000
+  },
+  /** Resident memory in MB, with everything collected that nobody needs. */
+  async memory(): Promise<number> {
+    globalThis.gc?.()
+    return process.memoryUsage.rss() / 1e6
   },
   connections: () => connectionsOf(opened()),
 }

@@ -152,8 +152,9 @@ function pointAt(link, target) {
 function provideNode(paths, say) {
   const binary = realpathSync(process.execPath)
   const pinned = readJson(paths.manifest)?.devDependencies?.node
-  // A Node of our own from an earlier bootstrap is no reason to stay at its version.
-  const isOurs = binary.startsWith(paths.nodeCache + sep)
+  // A Node of our own from an earlier bootstrap is no reason to stay at its version; nor is the one that `npm install`
+  // unpacks in node_modules, in whose place the link to the chosen one is put.
+  const isOurs = [paths.nodeCache, paths.modules].some((folder) => binary.startsWith(folder + sep))
   if (majorOf(process.version) >= requiredMajor && !isOurs) {
     return { binary, version: process.versions.node, home: headersFor(paths, binary, pinned, say) }
   }

@@ -11,6 +11,7 @@ import { exists } from './config-calls.ts'
 import { freeBytesIn } from './environment.ts'
 import { schedulesFinding } from './schedule-finding.ts'
 import { hasNoJournal, type InstanceSetting, instanceFolder, readSetting } from './setting.ts'
+import { sshConfigFindings } from './ssh-config-finding.ts'
 
 /** Looks at an instance for `mahavishnu doctor`: folder, settings, inventory, schedules, policy, lock, journal, disk, crypto. */
 export function createDoctor(composition: Composition): Doctor {
@@ -54,6 +55,7 @@ async function instanceFindings(composition: Composition, setting: InstanceSetti
     await journalFinding(composition, setting),
     await diskFinding(setting),
     ...capacityFindings(composition, setting),
+    ...(await sshConfigFindings(composition, setting)),
   ]
 }
 

@@ -55,10 +55,9 @@ test('a target is resolved: defaults, groups in their order, then its own', asyn
   assert.deepEqual([second.tier, second.address.port], ['staging', 5])
   assert.deepEqual(inventory.resolve('web2', 'ssh').target.address, {
     host: '10.0.0.2',
-    port: 22,
     user: 'ops',
-    identity_files: [],
     agent: false,
+    agent_forward: false,
   })
   assert.deepEqual(inventory.list()[1], {
     name: 'web2',
@@ -217,4 +216,31 @@ test('a thousand targets load quickly', async () => {
   const inventory = await load(`version: 1\ngroups: {g: {tier: dev}}\ntargets:\n${lines.join('\n')}\n`)
   assert.equal(inventory.names().length, 1000)
   assert.ok(performance.now() - before < 10_000)
+})
+
+const JUMPS = (first: string) => `
+version: 1
+targets:
+  gate: { tier: prod, ssh: { host: gate.example, user: g, proxy_jump: ${first} } }
+  inner: { tier: dev, ssh: { host: 10.0.0.5, user: i, proxy_jump: [gate, root@other.example] } }
+`
+
+test('jump hosts that are targets come along with what the inventory says of them', async () => {
+  const inventory = await load(JUMPS('none'))
+  const address = inventory.resolve<{ jump_targets: Record<string, unknown> }>('inner', 'ssh').target.address
+  assert.deepEqual(address.jump_targets, {
+    gate: { host: 'gate.example', user: 'g', proxy_jump: 'none', agent: false, agent_forward: false },
+  })
+  assert.equal(Object.isFrozen(address.jump_targets), true)
+})
+
+test('jump hosts that lead in a circle are a problem of the inventory, with its place', async () => {
+  await assert.rejects(load(JUMPS('inner')), (error: Error & { code?: string }) => {
+    assert.equal(error.code, 'MHV_INVENTORY_INVALID')
+    assert.match(
+      error.message,
+      /:[0-9]+:[0-9]+: targets\.gate\.ssh: proxy_jump leads in a circle: inner, then gate, then inner/,
+    )
+    return true
+  })
 })

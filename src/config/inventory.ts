@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { type ResolvedTarget, TIERS, type Tier } from '../core/context.ts'
-import { type MhvError, mhvError } from '../core/errors.ts'
+import { type MhvError, mhvError, toMhvError } from '../core/errors.ts'
 import type { Registry } from '../core/registry.ts'
 import { didYouMean, nearest } from '../core/suggest.ts'
 import type { AnyWorker } from '../core/worker.ts'
@@ -116,7 +116,37 @@ function readTargets(root: SourceMap, registry: Registry, problems: Problem[]): 
     const parts = { defaults, groups: groupsOf(name, node, groups, report), own: node }
     return [name, toTarget(name, parts, registry, report)]
   })
-  return new Map(targets)
+  if (problems.length > 0) return new Map()
+  return linkTargets(new Map(targets), root, registry, report)
+}
+
+/** Targets whose blocks name others get what those say (jump hosts). */
+function linkTargets(
+  targets: ReadonlyMap<string, Target>,
+  root: SourceMap,
+  registry: Registry,
+  report: CheckReport,
+): Map<string, Target> {
+  const written = children(root, 'targets')
+  return new Map(
+    [...targets].map(([name, target]): [string, Target] => {
+      const blocks = [...target.blocks].map(([worker, block]): [string, TargetForWorker] => {
+        const { linkTarget } = registry.worker(worker)
+        if (linkTarget === undefined) return [worker, block]
+        const lookup = (other: string) => targets.get(other)?.blocks.get(worker)?.target.address
+        try {
+          const address = linkTarget(block.target.address, lookup)
+          return [worker, deepFreeze({ ...block, target: { ...block.target, address } })]
+        } catch (error) {
+          const place = written.get(name)?.entries.get(worker)?.place ?? root.place
+          const key = `targets.${name}.${worker}`
+          report.add({ code: 'MHV_INVENTORY_INVALID', message: `${key}: ${toMhvError(error).message}`, place, key })
+          return [worker, block]
+        }
+      })
+      return [name, { ...target, blocks: new Map(blocks) }]
+    }),
+  )
 }
 
 function inventoryReport(problems: Problem[]): CheckReport {

@@ -25,6 +25,7 @@ test('without any layer the declared defaults are the settings', async () => {
     queue_size: 2000,
     ...room,
     aging_seconds: 10,
+    max_loop_lag_ms: 500,
     target: { max_concurrent: 50, queue_size: 200, ...room },
     principal: { max_concurrent: 100, queue_size: 1000, ...room },
   })

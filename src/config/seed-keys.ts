@@ -14,6 +14,8 @@ const ACCEPTED = [
   'ssh.max_connections',
   'ssh.max_connections_per_host',
   'ssh.connection_ttl',
+  'ssh.pool_backpressure',
+  'ssh.connection_health_check',
   'ssh.circuit_breaker.failure_threshold',
   'ssh.circuit_breaker.recovery_timeout',
   'ssh.circuit_breaker.half_open_max_calls',
@@ -29,7 +31,6 @@ const RENAMED: Readonly<Record<string, string>> = {
 }
 
 const NOTES: Readonly<Record<string, string>> = {
-  'ssh.pool_backpressure': 'when all connections are in use a call is refused after its place in the queue',
   'ssh.admission_control.reject_when_full': 'see ssh.admission.full: reject_new, wait or shed_low',
   'ssh.admission_control.priority_classes': 'the classes are critical, normal and low',
 }
@@ -37,8 +38,6 @@ const NOTES: Readonly<Record<string, string>> = {
 /** By section; a section's own name stands for whatever else is in it. */
 const NOT_AVAILABLE: Readonly<Record<string, readonly string[]>> = {
   ssh: [
-    'pool_backpressure',
-    'connection_health_check',
     'admission_control.reject_when_full',
     'admission_control.priority_classes',
     'resources',

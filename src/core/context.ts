@@ -83,6 +83,12 @@ export interface OutputSink {
   collect(stream: OutputStream): Promise<CollectedOutput>
 }
 
+/** A target, and the worker's settings with its overrides. */
+export interface WorkerTarget<S = unknown, T = unknown> {
+  readonly target: ResolvedTarget<T>
+  readonly settings: S
+}
+
 /** What the transfers of a worker may send and receive, counted together over all its runs. */
 export interface Bandwidth {
   /** Bytes per second; 0 for no limit. */
@@ -108,6 +114,11 @@ export interface WorkerContext<S = unknown> {
   readonly secrets: SecretResolver
   readonly state: WorkerState
   readonly masker: Masker
+  /**
+   * A target of the inventory as an operation of this worker would get it, for ports, whose callers know its name only.
+   * Throws MHV_TARGET_UNKNOWN or MHV_TARGET_UNSUPPORTED.
+   */
+  target(name: string): Promise<WorkerTarget<S>>
   /** To be told of every connection that the worker tried to make, for the metrics. */
   readonly onConnect?: (attempt: ConnectAttempt) => void
   need<P extends PortName>(port: P): Promise<Ports[P]>

@@ -27,6 +27,7 @@ export function createHeadTail(limits: { head: number; tail: number; keepHead?: 
 
   return {
     push(bytes) {
+      if (bytes.length === 0) return bytes
       const fitting = bytes.subarray(0, headRoom)
       const isLast = fitting.length < bytes.length
       const first = Uint8Array.from(isLast ? fitting.subarray(0, fitting.length - incompleteEnd(fitting)) : fitting)
@@ -40,7 +41,7 @@ export function createHeadTail(limits: { head: number; tail: number; keepHead?: 
     dropped: () => dropped,
     text(gap) {
       const [head, tail] = [kept.bytes(), ring.bytes()]
-      if (dropped === 0) return Buffer.concat([head, tail]).toString('utf8')
+      if (dropped === 0) return (tail.length === 0 ? head : Buffer.concat([head, tail])).toString('utf8')
       const before = head.subarray(0, head.length - incompleteEnd(head))
       const after = tail.subarray(brokenStart(tail))
       const missing = dropped + head.length - before.length + tail.length - after.length
@@ -50,15 +51,18 @@ export function createHeadTail(limits: { head: number; tail: number; keepHead?: 
 }
 
 /** Room that is taken at first, in bytes; it doubles up to the limit as it is needed. */
-const FIRST_ROOM = 4096
+const FIRST_ROOM = 1024
+
+const NO_ROOM = Buffer.alloc(0)
 
 /** The last `limit` bytes of what was pushed. One buffer, so that many small pieces cost no more than a few big ones. */
 function createRing(limit: number) {
-  let room = Buffer.alloc(0)
+  let room = NO_ROOM
   let start = 0
   let length = 0
 
   function bytes(): Buffer {
+    if (length === 0) return NO_ROOM
     const end = start + length
     if (end <= room.length) return Buffer.from(room.subarray(start, end))
     return Buffer.concat([room.subarray(start), room.subarray(0, end - room.length)])
@@ -66,8 +70,9 @@ function createRing(limit: number) {
 
   function makeRoom(needed: number): void {
     if (needed <= room.length) return
-    const larger = Buffer.alloc(Math.min(limit, Math.max(needed, room.length * 2, FIRST_ROOM)))
-    bytes().copy(larger)
+    // Not filled with zeros: only what was pushed is ever read.
+    const larger = Buffer.allocUnsafe(Math.min(limit, Math.max(needed, room.length * 2, FIRST_ROOM)))
+    if (length > 0) bytes().copy(larger)
     room = larger
     start = 0
   }

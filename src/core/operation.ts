@@ -97,8 +97,21 @@ export interface OperationSpec<
   /**
    * Takes a run up again whose process ended while it acted: looks what the attempt before has done and does the rest.
    * `context.attempt` is the number of the attempt that this is. Without it such a run ends as MHV_RUN_INTERRUPTED.
+   *
+   * It writes the output from its beginning again: what the journal has of it already is not written there twice.
    */
   resume?(context: X, input: z.output<I>): Promise<z.input<O>>
+  /**
+   * Whether a call with this input is one that `resume` can take up again; default: every call. Such a run is not
+   * cancelled when Mahavishnu stops: its signal is aborted with MHV_SHUTTING_DOWN, it leaves the far side as it is, and the
+   * next process takes it up.
+   */
+  resumes?(input: z.output<I>): boolean
+  /**
+   * Called once the end of such a run is in the journal, whatever it is: removes what was kept on the far side so that
+   * it could be taken up. May not come where the process ends before. Its failure changes nothing.
+   */
+  settle?(context: X, input: z.output<I>): Promise<void>
   /**
    * Reaches the same goal another way, where the recovery table says `fallback`. Called only when nothing was done yet
    * or the operation is idempotent; its data is the result of the run.
@@ -111,6 +124,11 @@ export interface OperationSpec<
   compensate?(context: X, input: z.output<I>, failure: OperationFailure): Promise<void>
   /** Text and exit code of the data, for people. Default: the data as JSON. */
   summarize?(data: z.output<O>): OperationSummary
+}
+
+/** Whether a run with this input can be taken up again by another process. */
+export function canResume(spec: OperationSpec, input: unknown): boolean {
+  return spec.resume !== undefined && spec.resumes?.(input as never) !== false
 }
 
 /** Declares one operation. The identity function: it only gives the object its types. */

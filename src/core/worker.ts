@@ -103,6 +103,12 @@ export interface WorkerSpec<
    * worker, only one to override its settings.
    */
   readonly reaches?: PortName
+  /**
+   * Completes the block of a target by those of other targets that it names, when the inventory is read: the worker
+   * itself never sees another target. `lookup` has the block of a target as it was written, with its defaults. Throws an
+   * MhvError where that cannot be.
+   */
+  linkTarget?(address: z.output<T>, lookup: (name: string) => z.output<T> | undefined): z.output<T>
   readonly breaker: BreakerDefaults
   /** Variables of our environment that it reads; in a process of its own it has these and those that every program gets. */
   readonly environment?: readonly string[]

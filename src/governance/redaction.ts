@@ -4,6 +4,7 @@ import { plainJson } from '../core/plain-json.ts'
 import { MIN_SECRET_LENGTH } from '../core/secret.ts'
 
 export { MASK }
+
 const MASK_BYTES = Buffer.from(MASK)
 
 /** Masks secrets in a stream of bytes, also where a secret is split over chunks. */

@@ -177,6 +177,22 @@ suite('the bandwidth of a worker and its targets', () => {
   })
 })
 
+test('a piece beyond the burst goes when its bytes are there, however the moments round', async () => {
+  // Found by the property below: 147,447 bytes at 10,000 a second, looked at late, were never quite there.
+  const { granted, asked } = await play(10_000, [
+    { do: 'wait', ms: 4.547473508864642e-12 },
+    { do: 'take', bytes: 147_447 },
+    { do: 'take', bytes: 163_471 },
+    { do: 'take', bytes: 149_403 },
+    { do: 'stall', ms: 8_228 },
+  ])
+  assert.deepEqual(
+    granted.map(({ number }) => number),
+    [0, 1, 2],
+  )
+  assert.ok(asked.every(({ open }) => !open))
+})
+
 interface Granted {
   readonly at: number
   readonly bytes: number
@@ -204,7 +220,11 @@ async function play(rate: number, steps: readonly (typeof step extends fc.Arbitr
   for (const each of steps) {
     if (each.do === 'wait') await clock.advance(each.ms)
     if (each.do === 'stall') stalled += each.ms
-    if (each.do === 'abort') asked[each.which % Math.max(1, asked.length)]?.controller.abort(new Error('gave up'))
+    if (each.do === 'abort') {
+      asked[each.which % Math.max(1, asked.length)]?.controller.abort(new Error('gave up'))
+      // Whoever stood behind may go now: seen at its own time, not after a stall.
+      await nextTurn()
+    }
     if (each.do === 'take') {
       const mine = { controller: new AbortController(), bytes: each.bytes, open: true }
       const number = asked.push(mine) - 1

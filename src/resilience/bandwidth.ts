@@ -43,10 +43,14 @@ export function createBandwidth(bytesPerSecond: number, clock: Clock): Bandwidth
   /** Takes that many, or tells how many milliseconds they are away; there can be `most` saved up by now. */
   function msUntil(bytes: number, most: number): number {
     const now = clock.monotonic()
-    emptyAt = Math.max(emptyAt, now - most / perMs)
-    const paidAt = emptyAt + bytes / perMs
-    if (paidAt > now) return paidAt - now
-    emptyAt = paidAt
+    let saved = (now - emptyAt) * perMs
+    if (saved > most) {
+      // Counted in bytes: as a moment, `most` can round to a hair less than itself, each time the timer looks again.
+      saved = most
+      emptyAt = now - most / perMs
+    }
+    if (saved < bytes) return (bytes - saved) / perMs
+    emptyAt = now - (saved - bytes) / perMs
     return 0
   }
 

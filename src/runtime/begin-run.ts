@@ -202,6 +202,8 @@ function endedRun(record: RunRecord): LiveRun {
     ensureJournaled: async () => undefined,
     abort: () => undefined,
     giveUp: () => false,
+    handOver: () => false,
+    handedOver: false,
     join: () => () => undefined,
     onProgress: () => () => undefined,
     onEnd(listener) {

@@ -130,6 +130,32 @@ suite('RES-02 runs of a process that is gone', () => {
     assert.deepEqual(log[2]?.data, { attempt: 2, was_fence: 1, fence: 2 })
   })
 
+  test('SSH-07: what cannot be taken up with this input is ended; behind what was, it is tidied up after its end', async () => {
+    for (const resumes of [false, true]) {
+      const seen: string[] = []
+      const worker = resumable(async () => ({ value: 'the rest' }))
+      const { clock, store, fixture, runs } = await left({
+        worker: (given: AnyWorker) => {
+          const made = worker(given)
+          const more = {
+            resumes: () => resumes,
+            settle: async ({ run_id }: { run_id: string }) => {
+              seen.push((await store.getRun(run_id))?.status ?? '')
+            },
+          }
+          return { ...made, operations: made.operations.map((spec) => ({ ...spec, ...more })) as OperationSpec[] }
+        },
+      })
+      const givingUp = new AbortController().signal
+      const healing = createHealing(fixture.parts, (run) => resumeRun(fixture.parts, run, { givingUp }))
+      assert.equal((await healing.pass()).resumed.length, resumes ? 1 : 0)
+      await clock.advance(1_000)
+      const { status, end } = (await store.getRun(runs[0]?.run_id ?? '')) ?? {}
+      assert.deepEqual([status, end?.error_code], resumes ? ['completed', null] : ['failed', 'MHV_RUN_INTERRUPTED'])
+      assert.deepEqual(seen, resumes ? ['completed'] : [])
+    }
+  })
+
   test('RES-03: what the process before may have done stays unknown, whatever keeps it from being taken up again', async () => {
     const ways: Record<string, (fixture: Awaited<ReturnType<typeof left>>['fixture']) => unknown> = {
       'it does not get through': () => undefined,

@@ -87,6 +87,8 @@ export function createInvoker(parts: RuntimeParts): Invoker {
       closing ? null : resumeRun(parts, run, { givingUp: givingUp.signal, closing: () => closing }),
     async close(withinMs, drainMs = 0) {
       closing = true
+      // Nobody has to wait for what the next process takes up.
+      handOverAll(parts)
       await allEnd(parts, drainMs)
       await endAll(parts, withinMs)
       // Ends that could not be journaled by now are found at the next start.
@@ -96,7 +98,14 @@ export function createInvoker(parts: RuntimeParts): Invoker {
   }
 }
 
+function handOverAll(parts: RuntimeParts): void {
+  const stopping = mhvError('MHV_SHUTTING_DOWN', 'Mahavishnu is stopping; the run goes on with the next start')
+  for (const run of parts.live.all()) run.handOver(stopping)
+}
+
 async function endAll(parts: RuntimeParts, withinMs: number): Promise<void> {
+  // Those that began to act meanwhile, too.
+  handOverAll(parts)
   for (const run of parts.live.all()) run.abort(mhvError('MHV_RUN_CANCELLED', 'Mahavishnu is stopping'))
   await allEnd(parts, withinMs)
 }
@@ -164,7 +173,7 @@ async function answerWithin(parts: RuntimeParts, live: LiveRun, call: ResolvedCa
     await giveHandle(live)
     return toResult(live.record())
   }
-  if (isFinal(ended.status)) return toResult(ended)
+  if (isFinal(ended.status) || live.handedOver) return toResult(ended)
   throw mhvError('MHV_RUN_INTERRUPTED', `run ${ended.run_id} is over, but its end could not be journaled`, {
     details: { run_id: ended.run_id },
   })

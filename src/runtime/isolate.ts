@@ -216,6 +216,7 @@ function isolateOperation(spec: OperationSpec): OperationSpec {
     ...(spec.resume === undefined ? {} : { resume: forward('resume') }),
     ...(spec.fallback === undefined ? {} : { fallback: forward('fallback') }),
     ...(spec.compensate === undefined ? {} : { compensate: forward('compensate') }),
+    ...(spec.settle === undefined ? {} : { settle: forward('settle') }),
   }
 }
 
@@ -289,6 +290,7 @@ function parentMethods(context: WorkerContext, contexts: ReadonlyMap<number, Ope
     stateSet: (key, value) => state.set(key, value),
     stateDelete: (key) => state.delete(key),
     stateList: (prefix) => state.list(prefix),
+    target: (name) => context.target(name),
     connected: (attempt) => context.onConnect?.(attempt),
     async needed(port) {
       await context.need(port)

@@ -72,6 +72,7 @@ export function createWorkerInstances(parts: {
       secrets: parts.secrets,
       state: state(worker.name),
       masker: parts.redactor,
+      target: async (name) => parts.environment.resolveTarget(name, worker.name),
       onConnect: (attempt) => parts.onConnect?.(worker.name, attempt),
       need,
     })

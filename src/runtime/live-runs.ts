@@ -29,6 +29,13 @@ export interface LiveRun {
    */
   giveUp(reason: MhvError): boolean
   /**
+   * Leaves a run that can be taken up again to the next process: its signal is aborted, and it stays in the journal as it
+   * is. False where it cannot be, or it is known already how it ended.
+   */
+  handOver(reason: MhvError): boolean
+  /** Whether it was left to the next process. */
+  readonly handedOver: boolean
+  /**
    * Counts a caller who waits for it. When all who were counted have gone away (their `signal` was aborted), the run is
    * cancelled; while others are there, and with `left` in any case, it goes on, and its event log tells who went. The
    * returned function ends the listening: whoever then has the handle counts for good.

@@ -1,10 +1,12 @@
 import type { Principal } from '../core/context.ts'
 import { toMhvError } from '../core/errors.ts'
+import { canResume } from '../core/operation.ts'
 import type { AdmissionPlace } from '../resilience/admission.ts'
 import type { RunEnd, RunFacts, RunRecord } from '../store/store.ts'
 import { deadLetterOf } from './dead-letter-of.ts'
 import { createRun } from './run.ts'
 import { adoptedRunJournal } from './run-journal.ts'
+import type { KeptOutput } from './run-output.ts'
 import type { RuntimeParts } from './runtime.ts'
 import { authorise } from './steps/authorise.ts'
 import type { ResolvedCall } from './steps/resolve.ts'
@@ -44,8 +46,9 @@ export async function resumeRun(
     }
     const letterOf = (facts: RunFacts, end: RunEnd) => deadLetterOf(parts, facts, end)
     const journal = adoptedRunJournal(parts, adopted, letterOf)
+    const keptBefore = await keptOutput(parts, run)
     // The process that is gone may have done anything.
-    const created = createRun(parts, { call, place, journal, givingUp, certaintyBefore: 'unknown' })
+    const created = createRun(parts, { call, place, journal, givingUp, certaintyBefore: 'unknown', keptBefore })
     // Nobody waits for it here: that its callers are gone does not end it.
     created.live.join({ surface: run.surface, principal: call.principal })
     created.go(attempts)
@@ -61,6 +64,7 @@ async function resumableCall(parts: RuntimeParts, run: RunRecord): Promise<Resol
   const operation = parts.registry.operations.find(({ id }) => id === run.operation)
   const resume = operation?.spec.resume
   if (operation === undefined || resume === undefined || run.status !== 'running') return null
+  if (!canResume(operation.spec, run.input)) return null
   if (run.deadline <= parts.clock.now()) return null
   const principal = principalOf(run.principal)
   const { effect, surface, priority, reason } = run
@@ -99,6 +103,22 @@ const KINDS: readonly Principal['kind'][] = ['user', 'agent', 'schedule', 'servi
 /** The journal has a principal's id, which begins with its kind. */
 function principalOf(id: string): Principal {
   return { id, kind: KINDS.find((kind) => id.startsWith(`${kind}:`)) ?? 'service' }
+}
+
+/** Bytes of output that are read of the journal at once. */
+const OUTPUT_PAGE_BYTES = 4 * 1024 * 1024
+
+/** Bytes of each stream that the journal has of the attempts before. */
+async function keptOutput({ store }: RuntimeParts, { run_id }: RunRecord): Promise<KeptOutput> {
+  const kept = { stdout: 0, stderr: 0 }
+  let after = 0
+  for (;;) {
+    const chunks = await store.getOutput(run_id, after, OUTPUT_PAGE_BYTES)
+    for (const { stream, bytes } of chunks) kept[stream] += bytes.length
+    const last = chunks.at(-1)
+    if (last === undefined) return kept
+    after = last.seq
+  }
 }
 
 /** Most events of a run that are looked at for its attempts. */

@@ -6,13 +6,13 @@ import { createRedactor, MASK } from '../governance/redaction.ts'
 import type { NewOutputChunk } from '../store/store.ts'
 import { createFakeClock } from '../testing/fake-clock.ts'
 import { CHUNK_BYTES, FLUSH_MS } from './output-queue.ts'
-import { createRunOutput, type OutputLimits } from './run-output.ts'
+import { createRunOutput, type KeptOutput, type OutputLimits } from './run-output.ts'
 
 const CANARY = 'canary-4711'
 const AMPLE: OutputLimits = { head: 1_000_000, tail: 1_000_000, text: 1_000_000 }
 
 /** The journal's part of it: what was written, and failures to order. */
-function fixture(limits: OutputLimits = AMPLE, redactor = createRedactor()) {
+function fixture(limits: OutputLimits = AMPLE, redactor = createRedactor(), keptBefore?: KeptOutput) {
   const clock = createFakeClock(0)
   const chunks: NewOutputChunk[] = []
   const journal = { journaled: true, failing: false, writes: 0 }
@@ -30,6 +30,7 @@ function fixture(limits: OutputLimits = AMPLE, redactor = createRedactor()) {
     limits,
     after: clock.after,
     journaled: () => journal.journaled,
+    ...(keptBefore === undefined ? {} : { keptBefore }),
   })
   const flushed = async () => {
     const flushing = output.flush()
@@ -247,5 +248,42 @@ suite('output of a run', () => {
     assert.ok(written < 20, `${written} chunks are on their way`)
     await Promise.all([parts.clock.advance(1_000), writer])
     assert.equal(written, 60)
+  })
+})
+
+suite('output of a run that is taken up again', () => {
+  test('SSH-07: comes from its beginning, and the journal has it once, wherever the process before was cut off', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.stringMatching(/^[a-z]{1,40}$/), { maxLength: 12 }),
+        fc.record({ head: fc.nat(100), tail: fc.integer({ min: 1, max: 100 }), text: fc.constant(10_000) }),
+        fc.nat(),
+        async (pieces, limits, at) => {
+          const whole = fixture(limits)
+          await emit(whole, pieces)
+          await whole.flushed()
+          const all = whole.journaled()
+          const kept = all.length === 0 ? 0 : at % (all.length + 1)
+          const rest = fixture(limits, createRedactor(), { stdout: kept, stderr: 0 })
+          const collected = await emit(rest, pieces)
+          await rest.flushed()
+          assert.equal(rest.journaled(), all.slice(kept))
+          assert.equal(collected.text, pieces.join(''))
+          const gapOf = (parts: typeof whole) => parts.chunks.reduce((sum, { gap_bytes }) => sum + gap_bytes, 0)
+          // The gap stands before the first byte behind the head; it was told where the journal has that byte.
+          const head = Math.min(limits.head, pieces.join('').length)
+          assert.equal(gapOf(rest), kept > head ? 0 : gapOf(whole))
+        },
+      ),
+      { numRuns: 60 },
+    )
+  })
+
+  test('only its first attempt brings again what the journal has', async () => {
+    const parts = fixture(AMPLE, createRedactor(), { stdout: 3, stderr: 0 })
+    await emit(parts, ['one'])
+    await emit(parts, ['two'])
+    await parts.flushed()
+    assert.equal(parts.journaled(), 'two')
   })
 })

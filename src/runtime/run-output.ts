@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { type CollectedOutput, OUTPUT_STREAMS, type OutputSink, type OutputStream } from '../core/context.ts'
 import { createHeadTail, type HeadTail } from '../core/head-tail.ts'
 import { leftOutLine } from '../core/left-out.ts'
@@ -20,9 +21,14 @@ export interface RunOutput {
   flush(): Promise<void>
 }
 
+/** Bytes of each stream that the journal has of a run already. */
+export type KeptOutput = Readonly<Record<OutputStream, number>>
+
 export interface RunOutputOptions extends OutputQueueOptions {
   readonly redactor: Pick<Redactor, 'stream'>
   readonly limits: OutputLimits
+  /** Of a run that is taken up again: the first attempt here brings its output from the beginning once more. */
+  readonly keptBefore?: KeptOutput
 }
 
 /**
@@ -32,11 +38,13 @@ export interface RunOutputOptions extends OutputQueueOptions {
 export function createRunOutput(options: RunOutputOptions): RunOutput {
   const queue = createOutputQueue(options)
   let current: { readonly sink: OutputSink; end(): void } | undefined
+  let keptBefore = options.keptBefore ?? NOTHING_KEPT
 
   return {
     attempt() {
       current?.end()
-      current = createSink(options, queue)
+      current = createSink(options, queue, keptBefore)
+      keptBefore = NOTHING_KEPT
       return current.sink
     },
     async flush() {
@@ -46,9 +54,14 @@ export function createRunOutput(options: RunOutputOptions): RunOutput {
   }
 }
 
+const NOTHING_KEPT: KeptOutput = { stdout: 0, stderr: 0 }
+
+const NO_BYTES = new Uint8Array(0)
+
 interface StreamState {
   readonly redactor: StreamRedactor
-  readonly decoder: InstanceType<typeof TextDecoder>
+  /** Made for the first piece that is not whole characters: most commands never need one, and making it takes long. */
+  decoder: InstanceType<typeof TextDecoder> | undefined
   readonly kept: HeadTail
   readonly text: HeadTail
   /** The beginning of a character of which the rest is still to come. */
@@ -56,18 +69,28 @@ interface StreamState {
   total: number
   utf8: boolean
   ended: boolean
+  /** Kept bytes that are still to come and that the journal has already. */
+  journaled: number
 }
 
-function createSink(options: RunOutputOptions, queue: OutputQueue) {
-  const streams = { stdout: newStream(options), stderr: newStream(options) }
+function createSink(options: RunOutputOptions, queue: OutputQueue, keptBefore: KeptOutput) {
+  const streams = { stdout: newStream(options, keptBefore.stdout), stderr: newStream(options, keptBefore.stderr) }
+
+  /** `gapBytes` stands before these bytes: where the journal has any of them, it has that too. */
+  function add(stream: OutputStream, bytes: Uint8Array, gapBytes: number): void {
+    const state = streams[stream]
+    const known = Math.min(state.journaled, bytes.length)
+    state.journaled -= known
+    queue.add(stream, bytes.subarray(known), known > 0 ? 0 : gapBytes)
+  }
 
   function keep(stream: OutputStream, redacted: Uint8Array, last: boolean): void {
     const state = streams[stream]
     const bytes = state.begun.length === 0 ? redacted : Buffer.concat([state.begun, redacted])
     const whole = last ? bytes : bytes.subarray(0, bytes.length - incompleteEnd(bytes))
-    state.begun = Uint8Array.from(bytes.subarray(whole.length))
+    state.begun = whole.length === bytes.length ? NO_BYTES : Uint8Array.from(bytes.subarray(whole.length))
     state.text.push(whole)
-    queue.add(stream, state.kept.push(whole), 0)
+    add(stream, state.kept.push(whole), 0)
   }
 
   function end(stream: OutputStream): StreamState {
@@ -75,8 +98,8 @@ function createSink(options: RunOutputOptions, queue: OutputQueue) {
     if (state.ended) return state
     state.ended = true
     keep(stream, state.redactor.end(), true)
-    noteUtf8(state, new Uint8Array(0), true)
-    queue.add(stream, state.kept.tail(), state.kept.dropped())
+    noteUtf8(state, NO_BYTES, true)
+    add(stream, state.kept.tail(), state.kept.dropped())
     return state
   }
 
@@ -105,23 +128,26 @@ function createSink(options: RunOutputOptions, queue: OutputQueue) {
   }
 }
 
-function newStream({ redactor, limits }: RunOutputOptions): StreamState {
+function newStream({ redactor, limits }: RunOutputOptions, journaled: number): StreamState {
   const half = Math.floor(limits.text / 2)
   return {
     redactor: redactor.stream(),
-    decoder: new TextDecoder('utf-8', { fatal: true }),
+    decoder: undefined,
     kept: createHeadTail({ head: limits.head, tail: limits.tail, keepHead: false }),
     text: createHeadTail({ head: half, tail: limits.text - half }),
-    begun: new Uint8Array(0),
+    begun: NO_BYTES,
     total: 0,
     utf8: true,
     ended: false,
+    journaled,
   }
 }
 
 function noteUtf8(state: StreamState, bytes: Uint8Array, last: boolean): void {
   if (!state.utf8) return
+  if (state.decoder === undefined && isUtf8(bytes)) return
   try {
+    state.decoder ??= new TextDecoder('utf-8', { fatal: true })
     state.decoder.decode(bytes, { stream: !last })
   } catch {
     state.utf8 = false

@@ -1,12 +1,14 @@
 import type { Progress } from '../core/context.ts'
 import { type MhvError, mhvError, toMhvError } from '../core/errors.ts'
-import { certaintyOf, type EffectCertainty, isFinal } from '../core/result.ts'
+import { canResume } from '../core/operation.ts'
+import { certaintyOf, type EffectCertainty } from '../core/result.ts'
 import type { AdmissionPlace, PlaceListener } from '../resilience/admission.ts'
 import { type Deadline, RunDeadline } from '../resilience/deadline.ts'
-import type { RunEnd, RunRecord } from '../store/store.ts'
+import type { RunRecord } from '../store/store.ts'
 import type { LiveRun, Waiting } from './live-runs.ts'
+import { finishedEvent, measure, notStarted } from './run-end.ts'
 import type { RunJournal } from './run-journal.ts'
-import { createRunOutput, type RunOutput } from './run-output.ts'
+import { createRunOutput, type KeptOutput, type RunOutput } from './run-output.ts'
 import type { RuntimeParts } from './runtime.ts'
 import {
   type AttemptOutcome,
@@ -16,9 +18,11 @@ import {
   heldBackEvent,
   together,
 } from './steps/attempt.ts'
+import type { RunToAttempt } from './steps/call-operation.ts'
 import { endOf } from './steps/finish.ts'
 import { recoverRun } from './steps/recover.ts'
 import type { ResolvedCall } from './steps/resolve.ts'
+import { settleRun } from './steps/settle.ts'
 
 /** A run of which it is not known yet whether the journal takes it. One of the three is called, once. */
 export interface CreatedRun {
@@ -39,6 +43,8 @@ interface RunToCreate {
   readonly givingUp: AbortSignal
   /** What is known of the effect of attempts before; absent: `none`. */
   readonly certaintyBefore?: EffectCertainty
+  /** What the journal has of its output already; absent: nothing. */
+  readonly keptBefore?: KeptOutput
 }
 
 /** One run from its slot to its journaled end. It holds the slot until then. */
@@ -66,7 +72,10 @@ class Run implements LiveRun, CreatedRun, PlaceListener {
   readonly #createdAs: string
   readonly #calledAt: number
   readonly #certaintyBefore: EffectCertainty
+  readonly #keptBefore: KeptOutput | undefined
   #attemptsBefore = 0
+  #acting: RunToAttempt | undefined
+  #handedOver = false
   /** Whether it is known how it ended; from then on it is only written down. */
   #decided = false
   #over = false
@@ -77,7 +86,7 @@ class Run implements LiveRun, CreatedRun, PlaceListener {
   #endListeners: Set<EndListener> | undefined
   #progressListeners: Set<ProgressListener> | undefined
 
-  constructor(parts: RuntimeParts, { call, place, journal, givingUp, certaintyBefore }: RunToCreate) {
+  constructor(parts: RuntimeParts, { call, place, journal, givingUp, certaintyBefore, keptBefore }: RunToCreate) {
     const { run_id, accepted_at, deadline } = journal.record()
     this.#parts = parts
     this.#call = call
@@ -88,6 +97,7 @@ class Run implements LiveRun, CreatedRun, PlaceListener {
     this.#createdAs = run_id
     this.#calledAt = accepted_at
     this.#certaintyBefore = certaintyBefore ?? 'none'
+    this.#keptBefore = keptBefore
   }
 
   get live(): LiveRun {
@@ -134,6 +144,21 @@ class Run implements LiveRun, CreatedRun, PlaceListener {
     const error = acted ? reason : mhvError('MHV_RUN_QUEUE_TIMEOUT', 'the run got no slot long after its deadline')
     this.#follow(Promise.resolve({ attempts: this.#attemptsBefore + (acted ? 1 : 0), error }))
     return true
+  }
+
+  handOver(reason: MhvError): boolean {
+    if (this.#decided || this.#acting === undefined || this.#deadline.aborted || this.#recovery !== undefined)
+      return false
+    if (!canResume(this.#call.operation.spec, this.#call.input)) return false
+    this.#decided = true
+    this.#handedOver = true
+    this.#deadline.abort(reason)
+    this.#finish(this.record())
+    return true
+  }
+
+  get handedOver(): boolean {
+    return this.#handedOver
   }
 
   join(caller: Waiting): () => void {
@@ -249,6 +274,7 @@ class Run implements LiveRun, CreatedRun, PlaceListener {
         this.#recovery = deadline
       },
     }
+    this.#acting = run
     return recoverRun(this.#parts, run, await attemptRun(this.#parts, run))
   }
 
@@ -269,7 +295,7 @@ class Run implements LiveRun, CreatedRun, PlaceListener {
   }
 
   #ownOutput(): RunOutput {
-    this.#output ??= outputOf(this.#parts, this.#journal)
+    this.#output ??= outputOf(this.#parts, this.#journal, this.#keptBefore)
     return this.#output
   }
 
@@ -312,7 +338,9 @@ class Run implements LiveRun, CreatedRun, PlaceListener {
     const end = endOf(this.#parts, this.#call, this.#withBefore(outcome), this.#deadline.signal)
     this.#decided = true
     this.#journal.note(finishedEvent(end))
-    return this.#journal.finish(end, async () => this.#output?.flush(), this.#givingUp)
+    const record = await this.#journal.finish(end, async () => this.#output?.flush(), this.#givingUp)
+    if (this.#acting !== undefined) await settleRun(this.#parts, this.#acting)
+    return record
   }
 
   /** An end without an attempt says nothing about what the attempts before have done. */
@@ -340,7 +368,7 @@ class Run implements LiveRun, CreatedRun, PlaceListener {
 
 const nothing = () => undefined
 
-function outputOf(parts: RuntimeParts, journal: RunJournal): RunOutput {
+function outputOf(parts: RuntimeParts, journal: RunJournal, keptBefore: KeptOutput | undefined): RunOutput {
   const { runs } = parts.environment
   return createRunOutput({
     run_id: () => journal.record().run_id,
@@ -349,6 +377,7 @@ function outputOf(parts: RuntimeParts, journal: RunJournal): RunOutput {
     limits: { head: runs.output_head_bytes, tail: runs.output_tail_bytes, text: runs.text_bytes },
     after: (ms, act) => parts.clock.after(ms, act),
     journaled: () => journal.journaled(),
+    ...(keptBefore === undefined ? {} : { keptBefore }),
   })
 }
 
@@ -358,32 +387,4 @@ function whenAborted(signal: AbortSignal | undefined, act: () => void): () => vo
   if (signal.aborted) act()
   else signal.addEventListener('abort', act, { once: true })
   return () => signal.removeEventListener('abort', act)
-}
-
-/** The breaker is open, or the journal did not take `running`: nothing acted. */
-function notStarted(error: unknown): MhvError {
-  const known = toMhvError(error)
-  if (known.spec.phase === 'before-effect') return known
-  return mhvError('MHV_JOURNAL_UNAVAILABLE', known.message, { cause: error })
-}
-
-function finishedEvent(end: RunEnd) {
-  const { status, effect_certainty, error_code, exit_code, attempts } = end
-  const data = { status, effect_certainty, error_code, exit_code, attempts }
-  return { type: 'finished', at: end.finished_at, data } as const
-}
-
-/** From this call on: a run that was opened again may have been accepted days ago. */
-function measure(parts: RuntimeParts, record: RunRecord, calledAt: number): void {
-  const { worker, operation, status, started_at, end } = record
-  const finished = end?.finished_at ?? parts.clock.now()
-  parts.metrics.finished({
-    worker,
-    operation,
-    // Without its end in the journal it will be found there as failed.
-    status: isFinal(status) ? status : 'failed',
-    seconds: Math.max(0, finished - calledAt) / 1000,
-    queueSeconds: Math.max(0, (started_at ?? finished) - calledAt) / 1000,
-    attempts: end?.attempts ?? 0,
-  })
 }

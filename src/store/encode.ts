@@ -29,6 +29,9 @@ import type { Encoded } from './write-queue.ts'
 
 /** Calls of the port as messages to the writer. */
 
+/** Bytes from which on handing a buffer over takes less than copying it once more. */
+const HAND_OVER_BYTES = 4096
+
 /** Bytes of a message beside its values. */
 const OVERHEAD = 64
 
@@ -87,7 +90,7 @@ export function encodeOutput(run_id: string, chunks: readonly NewOutputChunk[]):
   for (const chunk of chunks) {
     const copy = new Uint8Array(chunk.bytes)
     cells.push(chunk.stream, encodeInteger(chunk.gap_bytes), copy)
-    transfer.push(copy.buffer)
+    if (copy.length >= HAND_OVER_BYTES) transfer.push(copy.buffer)
     bytes += copy.byteLength + CHUNK_CELLS * 8
   }
   return { change: ['appendOutput', encodeText(run_id), cells], bytes, transfer }

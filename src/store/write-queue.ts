@@ -75,8 +75,9 @@ export function createWriteQueue(outlet: Outlet, limits: WriterLimits): WriteQue
   function enqueue(call: Call): void {
     try {
       const encoded = call.encode()
-      // After the microtasks: what the callers do next with their answers goes along.
-      if (changes.length === 0) process.nextTick(flush)
+      // At the end of the turn: what other callers have for the journal, and what they do next with their answers, goes
+      // along. A message of its own for each would wake the thread as often.
+      if (changes.length === 0) setImmediate(flush)
       if (pending.size() === 0) outlet.hold(true)
       changes.push(encoded.change)
       if (encoded.transfer !== undefined) transfer.push(...encoded.transfer)

@@ -1,6 +1,5 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
-import type { ConnectAttempt } from '../core/context.ts'
 import type { RunStatus } from '../core/result.ts'
 
 /** What the execution path measures. Labels are bounded: workers, operations, statuses and codes, never a target. */
@@ -243,85 +242,4 @@ export function observeProcess(registry: Registry): () => void {
     },
   })
   return () => loop.disable()
-}
-
-/** What is asked of the end of a run for the names below. */
-export interface EndedRun {
-  readonly operation: string
-  readonly error_code: string | null
-  /** From its start to its end; null where it never acted. */
-  readonly seconds: number | null
-}
-
-export interface SshMetrics {
-  ended(run: EndedRun): void
-  connected(attempt: ConnectAttempt): void
-}
-
-/** From a host in the same rack to the longest connect_timeout in use. */
-const CONNECT_SECONDS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
-
-/**
- * The names that the assessment gives to SSH, from the ends of runs and from what the pool tells of itself. Its
- * `error_type` is the code. A number that the pool does not tell is not exposed.
- */
-export function observeSsh(
-  registry: Registry,
-  stats: () => Readonly<Record<string, number | string | boolean>> | undefined,
-): SshMetrics {
-  const registers = [registry]
-  const pool = (name: string, help: string, stat: string) =>
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        const value = stats()?.[stat]
-        if (typeof value === 'number') this.set(value)
-        else this.remove()
-      },
-    })
-  pool('ssh_connection_pool_active', 'Connections with a command on them.', 'busy')
-  pool('ssh_connection_pool_idle', 'Connections that wait for a command.', 'idle')
-  const exhausted = new Counter({
-    name: 'ssh_connection_pool_exhausted_total',
-    help: 'Runs that ended because no connection or channel was free.',
-    registers,
-  })
-  const errors = new Counter({
-    name: 'ssh_command_errors_total',
-    help: 'Commands that did not end with a result, by code.',
-    labelNames: ['error_type'] as const,
-    registers,
-  })
-  const duration = new Histogram({
-    name: 'ssh_command_duration_seconds',
-    help: 'Time from the start of a command to its end, attempts included.',
-    buckets: SECONDS,
-    registers,
-  })
-  const creation = new Histogram({
-    name: 'ssh_connection_creation_duration_seconds',
-    help: 'Time until a new connection was ready for commands: authenticated, and its login shell known.',
-    buckets: CONNECT_SECONDS,
-    registers,
-  })
-  const failures = new Counter({
-    name: 'ssh_connection_errors_total',
-    help: 'Connections that could not be made, by code.',
-    labelNames: ['error_type'] as const,
-    registers,
-  })
-  return {
-    ended({ operation, error_code, seconds }) {
-      if (!operation.startsWith('ssh.')) return
-      if (seconds !== null) duration.observe(seconds)
-      if (error_code !== null) errors.inc({ error_type: error_code })
-      if (error_code === 'MHV_SSH_POOL_EXHAUSTED') exhausted.inc()
-    },
-    connected({ seconds, error_code }) {
-      if (error_code === null) creation.observe(seconds)
-      else failures.inc({ error_type: error_code })
-    },
-  }
 }

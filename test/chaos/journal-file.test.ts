@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { test } from 'node:test'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
+import { JOURNAL_FORMAT } from '../../src/store/store.ts'
 import { create, refused, sampleId, sampleRun } from '../../src/testing/store-samples.ts'
 
 const RUNS = 200
@@ -39,7 +40,7 @@ test('a journal of a newer version is refused, naming both formats, and left as 
     const db = new DatabaseSync(path)
     db.exec('PRAGMA user_version = 99')
     db.close()
-    await refusedBothWays(path, 'MHV_JOURNAL_NEWER', /format 99.*up to 2$/)
+    await refusedBothWays(path, 'MHV_JOURNAL_NEWER', new RegExp(`format 99.*up to ${JOURNAL_FORMAT}$`))
   }))
 
 test("another program's database is refused and left as it is", () =>

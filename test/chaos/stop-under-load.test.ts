@@ -110,7 +110,7 @@ describe('RES-08: SIGTERM under load loses nothing', () => {
   test('what runs and what waits ends by itself within the drain time; what comes is refused; exit code 0', async () => {
     up = await startUpWith({ env: { PROBE_LEDGER: ledger } }, folder, ...BUSY)
     const load = await callers(24, () => 20 + Math.floor(Math.random() * 200))
-    await delay(1_200)
+    assert.ok(await until(() => load.told.length > 60, 30_000), `${load.told.length} answers`)
     up.child.kill('SIGTERM')
     assert.equal(await up.ended(), 0, up.stderr())
     await load.stop()

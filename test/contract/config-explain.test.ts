@@ -25,6 +25,8 @@ const BY_HAND: Readonly<Record<string, unknown>> = {
   max_replays: 7,
   delay_seconds: 7,
   max_delay_seconds: 7,
+  cpu_percent: 7,
+  open_files: 77,
 }
 
 /** A value that the setting takes; where there is no default, one by hand. */

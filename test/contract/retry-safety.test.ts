@@ -148,7 +148,7 @@ suite('retry is safe', () => {
         if (acts.at(-1)?.mayHaveActed && result.status !== 'completed') seen.stopped += 1
         if (acts.filter(({ mayHaveActed }) => mayHaveActed).length > 1) seen.idempotent += 1
       }),
-      { numRuns: 600 },
+      { numRuns: 1_000 },
     )
     for (const [what, times] of Object.entries(seen)) assert.ok(times > 10, `${what}: ${times}`)
   })

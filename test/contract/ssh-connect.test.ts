@@ -170,7 +170,10 @@ test('a key that cannot be used is named, and nothing of what is in it', { skip 
   await mkdir(path('folder'))
   const invalid = (...texts: RegExp[]) => failure('MHV_SSH_KEY_INVALID', ...texts)
   await assert.rejects(logIn({ identity_files: [path('missing')] }), invalid(/missing cannot be read \(ENOENT\)/))
-  await assert.rejects(logIn({ identity_files: [path('folder')] }), invalid(/folder cannot be read \(EISDIR\)/))
+  execFileSync('mkfifo', [path('pipe')])
+  for (const name of ['folder', 'pipe']) {
+    await assert.rejects(logIn({ identity_files: [path(name)] }), invalid(new RegExp(`${name} is no regular file$`)))
+  }
   for (const name of ['garbage', 'torn']) {
     await assert.rejects(logIn({ identity_files: [path(name)] }), (error: Error & { code?: string }) => {
       assert.equal(error.code, 'MHV_SSH_KEY_INVALID')

@@ -201,7 +201,8 @@ test('a slow reader of the output slows the command down instead of filling the 
   const most = await mostHeld((channel, sink) => pumpOutput(channel, sink, scanner).done)
   assert.ok(most < 5_000_000, `${most} bytes`)
 
-  // Negative control: pausing both streams, which is what one would think to do, holds nearly everything.
+  // Negative control: pausing both streams, which is what one would think to do, holds what comes until the connection
+  // is broken off for it.
   const paused = await mostHeld(async (channel, sink) => {
     const ended = Promise.all([once(channel, 'close'), once(channel.stderr, 'close')])
     channel.on('data', async (bytes: Buffer) => {
@@ -241,7 +242,10 @@ test('output that cannot be kept ends the command on the host', { skip }, async 
 test('MaxSessions 2: the limit is found out and all commands are run', { skip }, async () => {
   const small = await startSshd({ maxSessions: 2 })
   try {
-    const ctx = () => operationContext(worker, targetOf(small), { settings: { max_connections_per_host: 2 } })
+    const ctx = () =>
+      operationContext(worker, targetOf(small), {
+        settings: { max_connections_per_host: 2, pool_backpressure: 'wait' },
+      })
     const results = await Promise.all(
       Array.from({ length: 30 }, (_, n) => runCommand(ctx(), { command: `sleep 0.02; echo ${n}` })),
     )

@@ -7,6 +7,7 @@ import { inRoot } from '../../scripts/lib/paths.ts'
 import { ERROR_TABLE } from '../../src/core/error-table.ts'
 import { checkPage } from '../helpers/doc-page.ts'
 import { docPlace } from '../helpers/doc-place.ts'
+import { makeUser, type SystemUser } from '../helpers/ssh-user.ts'
 import { type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
 
 const PAGES = followedPages()
@@ -37,14 +38,21 @@ const unbuilt = existsSync(inRoot('dist/bin.js')) ? undefined : 'needs dist: npm
 
 suite('the blocks of the documentation', { skip: unbuilt ?? sshdMissing() ?? false, concurrency: 2 }, () => {
   let sshd: Sshd
+  let guest: SystemUser
   before(async () => {
     // The guides show what a wrong password is answered with.
-    sshd = await startSshd({ config: ['PasswordAuthentication yes'] })
+    const server = await startSshd({ config: ['PasswordAuthentication yes'] })
+    // What a page says is really done: by a user who can do no harm, for the host is this machine.
+    guest = await makeUser()
+    sshd = { ...server, user: guest.name }
   })
-  after(() => sshd.stop())
+  after(async () => {
+    await sshd.stop()
+    await guest.remove()
+  })
 
   async function check(text: string, empty = false) {
-    const place = await docPlace(sshd, empty)
+    const place = await docPlace(sshd, guest.home, empty)
     try {
       return await checkPage(text, place)
     } finally {

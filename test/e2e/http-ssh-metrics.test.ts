@@ -71,6 +71,18 @@ describe('metrics of SSH, over HTTP, after real commands', { skip }, () => {
     assert.match(text, /^ssh_connection_creation_duration_seconds_bucket\{le="\+Inf"\} 1$/m)
   })
 
+  test('every declared objective is measured', async () => {
+    const text = await metrics()
+    for (const [slo, target] of [
+      ['ssh_command_success', 0.995],
+      ['ssh_connect_latency', 0.95],
+      ['ssh_pool_availability', 0.999],
+    ]) {
+      assert.equal(numberOf(text, `mahavishnu_slo_target\\{slo="${slo}"\\}`), target)
+      assert.equal(numberOf(text, `mahavishnu_slo_ratio\\{slo="${slo}"\\}`), 1, `${slo} in\n${text}`)
+    }
+  })
+
   test('connections that cannot be made are counted by code; no label names a target', async () => {
     await sshd.stop(true)
     assert.ok(await until(async () => numberOf(await metrics(), 'ssh_connection_pool_idle') === 0))

@@ -101,10 +101,11 @@ suite('RES-10: a worker over a limit is held or stopped', () => {
   test('memory: far over it, it is ended and replaced, and the others go on', async () => {
     await using held = await isolationInstance({ trouble: own({ memory_limit_mb: 128 }), calm: own() })
     const pid = await pidOf(held)
-    const { value, calls } = await meanwhile(held, held.call('trouble.memory', { mb: 400, wait_ms: 30_000 }))
+    const { value, calls, slowest } = await meanwhile(held, held.call('trouble.memory', { mb: 400, wait_ms: 30_000 }))
     assert.deepEqual([value.error_code, value.effect_certainty], ['MHV_WORKER_DIED', 'unknown'])
     assert.match(value.error ?? '', /memory_limit_mb is 128|memory limit/)
-    assert.ok(calls > 5, `${calls} calls of the other worker`)
+    // It is over in a moment: how many calls that has room for is the machine's affair.
+    assert.ok(calls > 0 && slowest < 1_500, `${calls} calls of the other worker, the slowest in ${slowest} ms`)
     assert.ok(await until(() => !isRunning(pid)))
     assert.notEqual(await pidOf(held), pid)
   })
@@ -149,15 +150,21 @@ suite('RES-10: the main process sheds load before it is too late', () => {
   test('while its event loop is behind, new runs of low priority are refused, others are not', async () => {
     await using held = await isolationInstance({ admission: { max_loop_lag_ms: 200 } })
     assert.equal((await held.call('calm.pid', {}, { priority: 'low' })).status, 'completed')
-    for (let turn = 0; turn < 10; turn++) {
+    let refused: unknown
+    for (let turn = 0; turn < 40 && refused === undefined; turn++) {
       const end = performance.now() + 300
       while (performance.now() < end);
       await delay(1)
+      // Not before: each call that is taken lets the loop catch up.
+      if (turn < 9) continue
+      refused = await held.call('calm.pid', {}, { priority: 'low' }).then(
+        () => undefined,
+        (error: unknown) => error,
+      )
     }
-    await assert.rejects(held.call('calm.pid', {}, { priority: 'low' }), {
-      code: 'MHV_ADMISSION_FULL',
-      message: /event loop is \d+ ms behind/,
-    })
+    const { code, message } = refused as { code: string; message: string }
+    assert.equal(code, 'MHV_ADMISSION_FULL')
+    assert.match(message, /event loop is \d+ ms behind/)
     assert.equal((await held.call('calm.pid')).status, 'completed')
     assert.ok(await untilTaken(held))
   })

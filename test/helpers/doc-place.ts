@@ -25,8 +25,11 @@ export interface DocPlace {
 /** The names of targets in the guides; all of them are the same host here. */
 const TARGETS = ['web-1', 'web1', 'db1']
 
-/** @param empty an instance folder as a reader has it who begins: nothing in it, and no host is known */
-export async function docPlace(sshd: Sshd, empty: boolean): Promise<DocPlace> {
+/**
+ * @param remoteHome home folder of the user on the host
+ * @param empty an instance folder as a reader has it who begins: nothing in it, and no host is known
+ */
+export async function docPlace(sshd: Sshd, remoteHome: string, empty: boolean): Promise<DocPlace> {
   const root = await mkdtemp(join(tmpdir(), 'mhv-docs-'))
   const [home, bin, work, instance] = ['home', 'bin', 'work', 'instance'].map((name) => join(root, name)) as [
     string,
@@ -61,6 +64,8 @@ export async function docPlace(sshd: Sshd, empty: boolean): Promise<DocPlace> {
     ['port: 22', `port: ${sshd.port}`],
     ['-p 22 ', `-p ${sshd.port} `],
     ['user: deploy', `user: ${sshd.user}`],
+    // What a page makes on its host is made in a folder that goes again.
+    ['/tmp/not-there-yet', join(remoteHome, 'not-there-yet')],
   ]
   const fill = (text: string) => pairs.reduce((filled, [name, here]) => filled.replaceAll(name, here), text)
   return {

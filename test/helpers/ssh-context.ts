@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { systemClock } from '../../src/core/clock.ts'
+import { type Clock, systemClock } from '../../src/core/clock.ts'
 import type { Logger, OutputSink, OutputStream, SecretResolver, WorkerContext } from '../../src/core/context.ts'
 import { mhvError } from '../../src/core/errors.ts'
 import { createHeadTail } from '../../src/core/head-tail.ts'
@@ -93,25 +93,30 @@ export async function startWorker(
     secrets?: Readonly<Record<string, string>>
     parts?: PoolParts
     folder?: string
+    state?: WorkerContext['state']
+    clock?: Clock
   } = {},
 ): Promise<TestWorker> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'mhv-ssh-')))
-  const settings = sshSettings.parse({ known_hosts: [], ...options.settings })
+  const settings = sshSettings.parse({ known_hosts: [], config_files: [], ...options.settings })
   const log = recordingLog()
   const secrets = tableSecrets(options.secrets)
   const context: WorkerContext<SshSettings> = {
     worker_id: 'ssh-test',
     settings,
     folder,
-    clock: systemClock,
+    clock: options.clock ?? systemClock,
     log,
     secrets,
     masker: createRedactor(),
-    state: {
+    state: options.state ?? {
       get: async () => undefined,
       set: async () => undefined,
       delete: async () => undefined,
       list: async () => [],
+    },
+    target: async (name) => {
+      throw mhvError('MHV_TARGET_UNKNOWN', name)
     },
     need: async (port) => {
       throw mhvError('MHV_PORT_MISSING', port)
@@ -149,6 +154,8 @@ export interface TestRun extends SshContext {
   expire(): void
   /** Aborts as the runtime does on a cancellation. */
   cancel(): void
+  /** Aborts as the runtime does when it stops and leaves the run to the next process. */
+  stop(): void
 }
 
 /** What one attempt of an operation gets. `timeoutMs` is its deadline. */
@@ -187,6 +194,7 @@ export function operationContext(
       throw mhvError('MHV_PORT_MISSING', port)
     },
     expire,
+    stop: () => controller.abort(mhvError('MHV_SHUTTING_DOWN', 'Mahavishnu is stopping')),
     cancel: () => controller.abort(mhvError('MHV_RUN_CANCELLED', 'cancelled by user:test')),
   }
 }

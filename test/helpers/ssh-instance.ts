@@ -9,6 +9,8 @@ export interface SshInstanceOptions {
   readonly ssh?: Readonly<Record<string, unknown>>
   /** Further fields of the target's ssh block, over those that log in with the server's key. */
   readonly target?: Readonly<Record<string, unknown>>
+  /** Further settings of the file. */
+  readonly settings?: Readonly<Record<string, unknown>>
   /** Tier of the target; the policy allows everything on all of them. */
   readonly tier?: string
   /** Text of the policy; the default allows everything. */
@@ -26,7 +28,7 @@ export async function sshInstance(sshd: Sshd, options: SshInstanceOptions = {}):
   const targets = { box: { tier: options.tier ?? 'dev', ssh: block } }
   await writeFile(
     join(settings, 'mahavishnu.yaml'),
-    stringify({ version: 1, ssh: { known_hosts: [], ...options.ssh } }),
+    stringify({ version: 1, ...options.settings, ssh: { known_hosts: [], config_files: [], ...options.ssh } }),
   )
   await writeFile(join(settings, 'inventory.yaml'), stringify({ version: 1, targets }))
   await writeFile(join(settings, 'policy.yaml'), options.policy ?? ALLOW_ALL)

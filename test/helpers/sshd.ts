@@ -20,6 +20,8 @@ export interface SshdOptions {
   readonly maxSessions?: number
   /** Lines added to sshd_config, before what is set here: sshd takes the first of each. */
   readonly config?: readonly string[]
+  /** Program that serves SFTP; false for none. Default: sshd itself. */
+  readonly sftp?: string | false
   /** Port to listen on; a free one otherwise. */
   readonly port?: number
   /** Keep the folder of an earlier server, with its keys, for one that comes back. */
@@ -123,7 +125,11 @@ function configOf(options: SshdOptions, folder: string, port: number, hostKeys: 
     'UsePAM no',
     // The folder lies in /tmp, which others may write to.
     'StrictModes no',
-    'Subsystem sftp internal-sftp',
+    ...(options.sftp === undefined
+      ? ['Subsystem sftp internal-sftp']
+      : options.sftp === false
+        ? []
+        : [`Subsystem sftp ${options.sftp}`]),
     // With it, bash does not take itself for a log-in and reads no profile of this machine's root.
     'SetEnv SHLVL=3',
     ...(options.maxSessions === undefined ? [] : [`MaxSessions ${options.maxSessions}`]),

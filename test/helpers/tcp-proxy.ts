@@ -5,6 +5,8 @@ export interface TcpProxy {
   readonly port: number
   /** Connections open now. */
   count(): number
+  /** Most connections that were open at once so far. */
+  most(): number
   /** Bytes that came from clients so far. */
   bytesIn(): number
   /** Breaks all connections with a reset; new ones still work. */
@@ -24,13 +26,23 @@ export interface TcpProxy {
   close(): Promise<void>
 }
 
-export async function startTcpProxy(target: { readonly host?: string; readonly port: number }): Promise<TcpProxy> {
+/** Connections that are open now, and the most that ever were: of one proxy, or of several that count together. */
+export interface ConnectionCount {
+  open: number
+  most: number
+}
+
+export async function startTcpProxy(
+  target: { readonly host?: string; readonly port: number },
+  together: ConnectionCount = { open: 0, most: 0 },
+): Promise<TcpProxy> {
   const sockets = new Set<Socket>()
   const dead = new WeakSet<Socket>()
   const held: (() => void)[] = []
   let stalled = false
   let delayMs = 0
   let bytesIn = 0
+  const own: ConnectionCount = { open: 0, most: 0 }
   /** Bytes until the cut; Infinity while there is none ahead. */
   let left = Number.POSITIVE_INFINITY
 
@@ -85,6 +97,13 @@ export async function startTcpProxy(target: { readonly host?: string; readonly p
       noDelay: true,
       allowHalfOpen: true,
     })
+    for (const count of [own, together]) {
+      count.open += 1
+      count.most = Math.max(count.most, count.open)
+    }
+    client.once('close', () => {
+      for (const count of [own, together]) count.open -= 1
+    })
     pass(client, upstream, true)
     pass(upstream, client, false)
   })
@@ -95,6 +114,7 @@ export async function startTcpProxy(target: { readonly host?: string; readonly p
   return {
     port: typeof address === 'object' && address ? address.port : 0,
     count: () => sockets.size / 2,
+    most: () => own.most,
     bytesIn: () => bytesIn,
     cut: cutAll,
     cutAfter(bytes) {

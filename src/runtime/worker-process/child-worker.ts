@@ -40,7 +40,9 @@ export function createChildWorker(parent: Parent): ChildMethods {
       worker = await findWorker(start)
       const { worker_id, settings, folder } = start
       const onConnect: WorkerContext['onConnect'] = (attempt) => parent.tell('connected', attempt)
-      connection = (await worker.connect({ ...common, worker_id, settings, folder, onConnect })) as WorkerConnection
+      const target: WorkerContext['target'] = (name) => parent.call('target', name)
+      const context: WorkerContext = { ...common, worker_id, settings, folder, target, onConnect }
+      connection = (await worker.connect(context)) as WorkerConnection
     },
     async act(request, signal) {
       const { worker, connection } = connected()

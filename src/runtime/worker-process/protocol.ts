@@ -5,6 +5,7 @@ import type {
   OutputStream,
   Progress,
   SecretReference,
+  WorkerTarget,
 } from '../../core/context.ts'
 import type { OperationFailure } from '../../core/operation.ts'
 import type { PortName } from '../../core/ports.ts'
@@ -22,7 +23,7 @@ export interface WorkerStart {
   readonly folder: string
 }
 
-export const ACTS = ['run', 'resume', 'fallback', 'compensate'] as const
+export const ACTS = ['run', 'resume', 'fallback', 'compensate', 'settle'] as const
 /** Which function of an operation acts. */
 export type Act = (typeof ACTS)[number]
 
@@ -75,6 +76,7 @@ export interface ParentMethods {
   stateSet(key: string, value: unknown): Promise<void>
   stateDelete(key: string): Promise<void>
   stateList(prefix: string): Promise<readonly { readonly key: string; readonly value: unknown }[]>
+  target(name: string): Promise<WorkerTarget>
   connected(attempt: ConnectAttempt): void
   /** Rejects with MHV_PORT_MISSING where no worker provides the port. */
   needed(port: PortName): Promise<void>

@@ -8,7 +8,8 @@ export const RUN_ID_VARIABLE = 'MAHAVISHNU_RUN_ID'
 
 export interface CommandRequest {
   readonly command: string
-  readonly stdin?: string
+  /** Only whether there is any is of interest here. */
+  readonly stdin?: string | Uint8Array | undefined
   readonly env: Readonly<Record<string, string>>
   readonly cwd?: string
   readonly runId: string

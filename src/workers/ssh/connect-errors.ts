@@ -1,7 +1,7 @@
 import { type MhvError, mhvError, outOfDescriptors, systemCode } from '../../core/errors.ts'
 import type { LogIn } from './credentials.ts'
 import { plainText } from './remote-text.ts'
-import type { SshTarget } from './settings.ts'
+import type { SshEndpoint } from './route/endpoint.ts'
 
 /** How far an attempt to connect has come; each stage is a thing that can take too long or go wrong. */
 export type ConnectStage = 'name' | 'tcp' | 'banner' | 'handshake' | 'authentication' | 'shell'
@@ -15,12 +15,18 @@ const WAITING_FOR: Readonly<Record<ConnectStage, string>> = {
   shell: 'the login shell did not answer',
 }
 
-export function endpoint(target: SshTarget): string {
-  return `${target.host.includes(':') ? `[${target.host}]` : target.host}:${target.port}`
+/** What can be named as `host:port`; without a port, it is not known yet whether ssh_config names one. */
+interface Named {
+  readonly host: string
+  readonly port?: number | undefined
 }
 
-export function connectTimeout(target: SshTarget, seconds: number, stage: ConnectStage): MhvError {
-  return mhvError('MHV_SSH_CONNECT_TIMEOUT', `${endpoint(target)}: after ${seconds} s ${WAITING_FOR[stage]}`, {
+export function endpointName({ host, port }: Named): string {
+  return `${host.includes(':') ? `[${host}]` : host}${port === undefined ? '' : `:${port}`}`
+}
+
+export function connectTimeout(target: Named, seconds: number, stage: ConnectStage): MhvError {
+  return mhvError('MHV_SSH_CONNECT_TIMEOUT', `${endpointName(target)}: after ${seconds} s ${WAITING_FOR[stage]}`, {
     details: { stage },
   })
 }
@@ -29,12 +35,12 @@ export function connectTimeout(target: SshTarget, seconds: number, stage: Connec
  * What a failed attempt means, from Node's codes and ssh2's `level` (a stable part of its errors). Messages are only
  * looked at to word the answer and to find the one disconnect that is about credentials, which has no code of its own.
  */
-export function connectError(error: unknown, stage: ConnectStage, target: SshTarget, logIn: LogIn): MhvError {
+export function connectError(error: unknown, stage: ConnectStage, target: SshEndpoint, logIn: LogIn): MhvError {
   const ours = logIn.failure()
   if (ours) return ours
-  const where = endpoint(target)
+  const where = endpointName(target)
   const message = plainText(error instanceof Error ? error.message : String(error))
-  if (logIn.exhausted() || (stage === 'authentication' && /authentication failures/i.test(message))) {
+  if (logIn.exhausted() || (stage === 'authentication' && TOO_MANY.test(message))) {
     return authFailed(target, logIn, message)
   }
   const ownFault = outOfDescriptors(error, `connecting to ${where}`)
@@ -69,20 +75,33 @@ const WAS: Readonly<Record<ConnectStage, string>> = {
 }
 
 /** The host hung up before everything was ready. */
-export function closedEarly(target: SshTarget, stage: ConnectStage): MhvError {
-  return mhvError('MHV_SSH_CONNECT_FAILED', `${endpoint(target)} closed the connection ${WAS[stage]}`, {
+export function closedEarly(target: SshEndpoint, stage: ConnectStage): MhvError {
+  return mhvError('MHV_SSH_CONNECT_FAILED', `${endpointName(target)} closed the connection ${WAS[stage]}`, {
     details: { stage },
   })
 }
 
-function authFailed(target: SshTarget, logIn: LogIn, message: string): MhvError {
+/** How ssh2 words the message with which sshd ends a log-in after too many attempts. */
+const TOO_MANY = /authentication failures/i
+
+function authFailed(target: SshEndpoint, logIn: LogIn, message: string): MhvError {
   const { tried } = logIn
-  const who = `${target.user}@${endpoint(target)}`
+  const who = `${target.user}@${endpointName(target)}`
   if (tried.length === 0) {
     return mhvError('MHV_SSH_AUTH_FAILED', `${who}: the target names no credentials`, {
       remedy: 'Give the target identity_files, an agent or a password in settings/inventory.yaml.',
     })
   }
-  const why = /authentication failures/i.test(message) ? `; the host said: ${message}` : ''
-  return mhvError('MHV_SSH_AUTH_FAILED', `${who} accepted none of: ${tried.join('; ')}${why}`, { details: { tried } })
+  const details = { tried }
+  const refused = `${who} accepted none of: ${tried.join('; ')}`
+  if (!TOO_MANY.test(message)) return mhvError('MHV_SSH_AUTH_FAILED', refused, { details })
+  return mhvError(
+    'MHV_SSH_AUTH_FAILED',
+    `${refused}; then the host ended the log-in, having counted too many attempts: ${message}`,
+    {
+      details,
+      remedy:
+        'Every key that is offered counts (MaxAuthTries on the host): put the right one first in identity_files, or with an agent set IdentitiesOnly for the host in ssh_config.',
+    },
+  )
 }

@@ -1,13 +1,11 @@
-import { getCiphers } from 'node:crypto'
-import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { join } from 'node:path'
-import type { Client, ConnectConfig } from 'ssh2'
 import type { Clock } from '../../core/clock.ts'
 import type { Logger, SecretResolver } from '../../core/context.ts'
-import type { MhvError } from '../../core/errors.ts'
-import { type ConnectStage, closedEarly, connectError, connectTimeout, endpoint } from './connect-errors.ts'
-import { createConnection, type SshConnection } from './connection.ts'
-import { createLogIn, type LogIn } from './credentials.ts'
+import { MhvError, mhvError } from '../../core/errors.ts'
+import { connectTimeout, endpointName } from './connect-errors.ts'
+import type { SshConnection } from './connection.ts'
+import { createLogIn } from './credentials.ts'
+import { dial, type HostKeyVerifier } from './dial.ts'
 import {
   algorithmsFor,
   authorityLines,
@@ -20,8 +18,9 @@ import {
   refusalOf,
 } from './host-keys.ts'
 import { localPath } from './local-path.ts'
+import type { SshEndpoint } from './route/endpoint.ts'
+import { findRoute, type Route } from './route/route.ts'
 import type { SshSettings, SshTarget } from './settings.ts'
-import { ssh2 } from './ssh2-library.ts'
 
 export interface ConnectRequest {
   readonly target: SshTarget
@@ -42,10 +41,12 @@ const PARTS: ConnectParts = { judge: judgeHostKey }
 
 /**
  * Makes one authenticated connection: TCP without delay (a command in sequence costs 3 ms instead of 45), handshake,
- * the host's key, log-in. All of it within `connect_timeout`, name resolution included.
+ * the host's key, log-in; over jump hosts one after the other, each with a key and credentials of its own. All of it
+ * within `connect_timeout`, name resolution included.
  *
  * Throws MHV_SSH_CONNECT_REFUSED, _CONNECT_TIMEOUT, _CONNECT_FAILED, _HOST_KEY_UNKNOWN, _HOST_KEY_CHANGED,
- * _HOST_KEY_REVOKED, _KNOWN_HOSTS_UNREADABLE, _AUTH_FAILED, _KEY_INVALID, MHV_SECRET_UNRESOLVED, or the signal's reason.
+ * _HOST_KEY_REVOKED, _KNOWN_HOSTS_UNREADABLE, _AUTH_FAILED, _KEY_INVALID, _CONFIG_INVALID, _JUMP_INVALID,
+ * _JUMP_REFUSED, MHV_SECRET_UNRESOLVED, or the signal's reason. What failed at a jump host names it.
  */
 export async function connectSsh(
   request: ConnectRequest,
@@ -53,30 +54,104 @@ export async function connectSsh(
   parts: ConnectParts = PARTS,
 ): Promise<SshConnection> {
   signal.throwIfAborted()
-  const { target, settings, folder, log } = request
-  const names = namesOf(target.host, target.port, target.host_key_alias)
+  const { target, settings, folder } = request
+  const walk = createWalk(request, await findRoute(target, settings, folder), parts)
+  return walk.connect(walk.route.length, signal)
+}
+
+/** The way to a host, as far as one wants to go. */
+export interface Walk {
+  readonly route: Route
+  /** Connects to the first so many hosts, one through the other. */
+  connect(hosts: number, signal: AbortSignal): Promise<SshConnection>
+  /** Milliseconds that are left of `connect_timeout`. */
+  leftMs(): number
+}
+
+/** One attempt: its time begins now. */
+export function createWalk(request: ConnectRequest, route: Route, parts: ConnectParts = PARTS): Walk {
+  const { clock, settings } = request
+  const until = clock.monotonic() + settings.connect_timeout * 1000
+
+  async function step(endpoint: SshEndpoint, through: SshConnection | undefined, signal: AbortSignal) {
+    const hostKey = await hostVerifier(request, endpoint, parts)
+    // Whose key is handed on is decided for the last host only: jump hosts get nothing.
+    const at = endpoint === route.at(-1) ? endpoint : { ...endpoint, agentForward: false }
+    const logIn = createLogIn(at, request.secrets, request.folder)
+    const timeoutMs = until - clock.monotonic()
+    if (timeoutMs <= 0) throw connectTimeout(endpoint, settings.connect_timeout, 'tcp')
+    const timing = { timeoutMs, timeoutShown: settings.connect_timeout }
+    return dial({ ...request, ...timing, endpoint: at, hostKey, logIn, through }, signal)
+  }
+
+  return {
+    route,
+    leftMs: () => until - clock.monotonic(),
+    async connect(hosts, signal) {
+      let connection: SshConnection | undefined
+      for (const [number, endpoint] of route.slice(0, hosts).entries()) {
+        try {
+          connection = await step(endpoint, connection, signal)
+        } catch (error) {
+          const carrier = connection
+          void carrier?.close()
+          throw signal.aborted ? error : withHop(error, route, number, carrier)
+        }
+      }
+      return connection as SshConnection
+    },
+  }
+}
+
+/** The same error, saying at which of several hosts it was. */
+export function withHop(error: unknown, route: Route, number: number, carrier: SshConnection | undefined): unknown {
+  if (!(error instanceof MhvError) || route.length === 1) return error
+  const endpoint = route[number] as SshEndpoint
+  const jumps = route.length - 1
+  const name = endpointName(endpoint)
+  const where =
+    number < jumps
+      ? `jump host ${number + 1} of ${jumps} (${name})`
+      : `behind ${jumps} jump host${jumps === 1 ? '' : 's'}`
+  const cut = carrier?.alive() === false ? ` (the connection to the jump host ${carrier.endpoint} was lost)` : ''
+  return mhvError(error.code, `${where}: ${error.message}${cut}`, {
+    details: { ...error.details, hop: name, hop_number: number + 1, hops: route.length },
+    remedy: error.remedy,
+    retryAfter: error.retryAfter,
+    cause: error,
+  })
+}
+
+/** What known_hosts says of an endpoint, and where. */
+export interface KnownKeys {
+  readonly names: HostNames
+  readonly files: readonly KnownHostsFile[]
+  /** Our own file, the only one that is written. */
+  readonly ours: string
+}
+
+/** Throws MHV_SSH_KNOWN_HOSTS_UNREADABLE. */
+export async function knownKeys(
+  { settings, folder, log }: Pick<ConnectRequest, 'settings' | 'folder' | 'log'>,
+  endpoint: SshEndpoint,
+  policy = settings.host_key_policy,
+): Promise<KnownKeys> {
+  const names = namesOf(endpoint.host, endpoint.port, endpoint.hostKeyAlias)
   const ours = join(folder, 'known_hosts')
-  const paths = (target.known_hosts ?? settings.known_hosts).map((path) => localPath(path, folder))
-  const files = await readKnownHosts([ours, ...paths], settings.host_key_policy, log)
+  const paths = (endpoint.knownHosts ?? settings.known_hosts).map((path) => localPath(path, folder))
+  return { names, ours, files: await readKnownHosts([ours, ...paths], policy, log) }
+}
+
+async function hostVerifier(
+  request: ConnectRequest,
+  endpoint: SshEndpoint,
+  { judge }: ConnectParts,
+): Promise<HostKeyVerifier> {
+  const { settings, log } = request
+  const { names, ours, files } = await knownKeys(request, endpoint)
   for (const place of authorityLines(files, names)) {
     log.debug('a certificate authority in known_hosts is not used: host certificates are not supported', { place })
   }
-  signal.throwIfAborted()
-  return dial(request, files, hostVerifier(request, files, names, ours, parts), names, signal)
-}
-
-interface HostVerifier {
-  verify(key: Buffer, answer: (accepted: boolean) => void): void
-  refusal(): MhvError | undefined
-}
-
-function hostVerifier(
-  { target, settings, log }: ConnectRequest,
-  files: readonly KnownHostsFile[],
-  names: HostNames,
-  ours: string,
-  { judge }: ConnectParts,
-): HostVerifier {
   let accepted: Buffer | undefined
   let refusal: MhvError | undefined
 
@@ -85,12 +160,13 @@ function hostVerifier(
     if (verdict.kind === 'unknown' && settings.host_key_policy === 'accept_new') {
       verdict = await recordHostKey(ours, names, key, log)
     }
-    refusal = refusalOf(verdict, endpoint(target))
+    refusal = refusalOf(verdict, endpointName(endpoint), names)
     if (refusal) throw refusal
     accepted = Buffer.from(key)
   }
 
   return {
+    algorithms: algorithmsFor(files, names),
     verify(key, answer) {
       // Asked again at every rekeying.
       if (accepted?.equals(key)) return answer(true)
@@ -104,104 +180,4 @@ function hostVerifier(
     },
     refusal: () => refusal,
   }
-}
-
-function dial(
-  request: ConnectRequest,
-  files: readonly KnownHostsFile[],
-  hostKey: HostVerifier,
-  names: HostNames,
-  signal: AbortSignal,
-): Promise<SshConnection> {
-  const { target, settings, clock } = request
-  return new Promise((resolve, reject) => {
-    const logIn = createLogIn(target, request.secrets, request.folder)
-    const client = new ssh2.Client()
-    const socket = connectTcp({ host: target.host, port: target.port, noDelay: true })
-    let stage: ConnectStage = isIP(target.host) === 0 ? 'name' : 'tcp'
-    let settled = false
-
-    function settle(): boolean {
-      if (settled) return false
-      settled = true
-      cancelTimeout()
-      signal.removeEventListener('abort', onAbort)
-      logIn.forget()
-      return true
-    }
-    function fail(error: MhvError): void {
-      if (!settle()) return
-      socket.destroy()
-      reject(error)
-    }
-    const onAbort = () => fail(signal.reason)
-    const onTimeout = () => fail(connectTimeout(target, settings.connect_timeout, stage))
-    const cancelTimeout = clock.after(settings.connect_timeout * 1000, onTimeout)
-    signal.addEventListener('abort', onAbort, { once: true })
-
-    socket.once('lookup', () => {
-      stage = 'tcp'
-    })
-    // These stay for good: without a listener, a late error would end the process.
-    socket.on('error', (error) => fail(connectError(error, stage, target, logIn)))
-    socket.on('close', () => fail(hostKey.refusal() ?? closedEarly(target, stage)))
-    client.on('error', (error) => {
-      // One agent or one key that cannot sign is not the end: ssh2 goes on to the next.
-      if (isAboutOneCredential(error) && !logIn.exhausted() && logIn.failure() === undefined) {
-        if (error.level === 'agent') logIn.agentFailed(error.message)
-        return
-      }
-      fail(hostKey.refusal() ?? connectError(error, stage, target, logIn))
-    })
-    client.on('handshake', () => {
-      stage = 'authentication'
-    })
-    client.on('ready', () => {
-      if (settle()) resolve(createConnection(client, socket, endpoint(target)))
-    })
-    socket.once('connect', () => {
-      stage = 'banner'
-      socket.once('data', () => {
-        if (stage === 'banner') stage = 'handshake'
-      })
-      startSsh(client, socket, request, algorithmsFor(files, names), hostKey, logIn, fail)
-    })
-  })
-}
-
-function isAboutOneCredential(error: { readonly level?: string }): boolean {
-  return error.level === 'agent' || error.level === 'client-authentication'
-}
-
-function startSsh(
-  client: Client,
-  socket: Socket,
-  { target, settings }: ConnectRequest,
-  serverHostKey: readonly string[],
-  hostKey: HostVerifier,
-  logIn: LogIn,
-  fail: (error: MhvError) => void,
-): void {
-  const config = {
-    sock: socket,
-    username: target.user,
-    // Our own timer covers name resolution and TCP as well.
-    readyTimeout: 0,
-    keepaliveInterval: settings.keepalive_interval * 1000,
-    keepaliveCountMax: settings.keepalive_count_max,
-    algorithms: { serverHostKey, cipher: usableCiphers(settings.ciphers) },
-    hostVerifier: hostKey.verify,
-    authHandler: logIn.handler,
-  } as unknown as ConnectConfig
-  try {
-    client.connect(config)
-  } catch (error) {
-    fail(connectError(error, 'handshake', target, logIn))
-  }
-}
-
-/** Without what this Node's OpenSSL lacks (chacha20 in FIPS builds): ssh2 would refuse the whole list. */
-function usableCiphers(ciphers: SshSettings['ciphers']): readonly string[] {
-  const available = new Set(getCiphers())
-  return ciphers.filter((cipher) => !cipher.startsWith('chacha20') || available.has('chacha20'))
 }

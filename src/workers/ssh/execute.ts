@@ -1,61 +1,36 @@
 import { z } from 'zod'
 import { defineOperation } from '../../core/operation.ts'
-import { RUN_ID_VARIABLE } from './command-line.ts'
+import { argument, commandFields, resultFields } from './command-fields.ts'
+import { CONNECT_ERRORS } from './connect-codes.ts'
 import type { SshContext } from './run-command.ts'
 import type { SshSettings } from './settings.ts'
-import { sudoInput } from './sudo.ts'
-
-/** Longest standard input in characters: it lies in memory and in the journal. Larger data is for file transfer. */
-const MAX_STDIN = 8 * 1024 * 1024
-
-/** Variables that shells keep for themselves: setting one fails, or means something else than it says. */
-const SHELL_OWNED = ['_', 'BASHOPTS', 'BASH_VERSINFO', 'EUID', 'PPID', 'SHELLOPTS', 'UID', RUN_ID_VARIABLE]
-
-const text = (max: number) =>
-  z
-    .string()
-    .max(max)
-    .refine((value) => value.isWellFormed(), { error: 'must be well-formed Unicode, without lone surrogates' })
-const argument = (max: number) => text(max).regex(/^[^\0]*$/, { error: 'must not contain a NUL character' })
 
 const input = z.object({
   command: argument(131_072).min(1).describe('shell command, run by a POSIX shell on the host without a terminal'),
-  stdin: text(MAX_STDIN).optional().describe('standard input of the command; without it, standard input is empty'),
-  env: z
-    .record(
-      z
-        .string()
-        .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, { error: 'must be letters, digits and underscores' })
-        .refine((name) => !SHELL_OWNED.includes(name), { error: 'belongs to the shell and cannot be set' }),
-      argument(32_768),
-    )
+  ...commandFields,
+  detach: z
+    .boolean()
     .optional()
-    .describe('environment variables of the command, by name'),
-  cwd: argument(4_096)
-    .min(1)
-    .refine((path) => !path.startsWith('~'), { error: 'relative paths start in the home folder: leave the ~ out' })
-    .optional()
-    .describe('folder in which the command runs; a relative one starts in the home folder of the user'),
-  sudo: sudoInput.optional().describe('runs the command as another user, by sudo'),
+    .describe(
+      'the command survives a lost connection and a restart of Mahavishnu; its output is kept on the host until then',
+    ),
 })
 
 const output = z.object({
-  stdout: z.string().describe('standard output as text; long output is cut in the middle'),
-  stderr: z.string().describe('standard error as text; long output is cut in the middle'),
-  exit_code: z.number().int().nullable().describe('null where a signal ended the command'),
-  signal: z.string().nullable().describe('name of that signal without SIG: KILL, TERM, SEGV'),
-  stdout_bytes: z.number().int().describe('bytes of standard output, all told'),
-  stderr_bytes: z.number().int().describe('bytes of standard error, all told'),
-  truncated: z.boolean().describe('some output was neither kept here nor in the journal'),
-  utf8: z.boolean().describe('false where bytes were not UTF-8 and were replaced in the text'),
-  pid: z
-    .number()
-    .int()
-    .describe('process of the shell that ran the command on the host, or of its sudo; id of the session'),
+  ...resultFields,
+  detached: z
+    .object({
+      max_bytes: z.number().int().describe('bytes of each stream that the host kept at most'),
+      cut: z.boolean().describe('there was more, or the host had no room for it: the rest was dropped there'),
+    })
+    .optional()
+    .describe('of a detached command'),
 })
 
 export type ExecuteInput = z.output<typeof input>
 export type ExecuteData = z.output<typeof output>
+
+const loadDetached = () => import('./detached/run-detached.ts')
 
 let runCommandModule: Promise<typeof import('./run-command.ts')> | undefined
 
@@ -76,7 +51,8 @@ export const execute = defineOperation({
   description:
     'A non-zero exit code is a result, not a failure. At the deadline or when the run is cancelled, the whole session ' +
     'of the command is ended on the host (TERM, then KILL), and the error says what is known of its processes. If the ' +
-    'connection breaks after the command was sent, the run fails with effect certainty "unknown" and is not repeated.',
+    'connection breaks after the command was sent, the run fails with effect certainty "unknown" and is not repeated; with ' +
+    '`detach` the command goes on and is followed further, also by the next process of Mahavishnu.',
   effect: 'destroy',
   // Until commands are classed, every one of them may write.
   effectOf: () => 'write',
@@ -84,15 +60,7 @@ export const execute = defineOperation({
   input,
   output,
   errors: [
-    'MHV_SSH_KNOWN_HOSTS_UNREADABLE',
-    'MHV_SSH_HOST_KEY_UNKNOWN',
-    'MHV_SSH_HOST_KEY_CHANGED',
-    'MHV_SSH_HOST_KEY_REVOKED',
-    'MHV_SSH_AUTH_FAILED',
-    'MHV_SSH_KEY_INVALID',
-    'MHV_SSH_CONNECT_REFUSED',
-    'MHV_SSH_CONNECT_TIMEOUT',
-    'MHV_SSH_CONNECT_FAILED',
+    ...CONNECT_ERRORS,
     'MHV_SSH_CONNECTION_LOST',
     'MHV_SSH_COMMAND_TIMEOUT',
     'MHV_SSH_COMMAND_UNCONFIRMED',
@@ -103,8 +71,8 @@ export const execute = defineOperation({
     'MHV_SSH_ENV_FAILED',
     'MHV_SSH_SUDO_MISSING',
     'MHV_SSH_SUDO_FAILED',
-    'MHV_SECRET_UNRESOLVED',
-    'MHV_NO_DESCRIPTORS',
+    'MHV_SSH_DETACH_FAILED',
+    'MHV_SSH_DETACH_LOST',
   ],
   timeout: (settings: SshSettings) => settings.command_timeout,
   cli: { rest: 'command', stdin: 'stdin' },
@@ -120,10 +88,23 @@ export const execute = defineOperation({
       target: 'web-1',
       input: { command: 'systemctl restart app', sudo: { password: 'env:WEB_SUDO_PASSWORD' } },
     },
+    {
+      title: 'A long command that survives the connection and a restart of Mahavishnu',
+      target: 'web-1',
+      input: { command: 'sleep 1; echo "it is done"', detach: true },
+    },
   ],
   async run(ctx: SshContext, command: ExecuteInput): Promise<ExecuteData> {
+    if (command.detach) return (await loadDetached()).runDetached(ctx, command)
     const { runCommand } = await loadRunCommand()
     return runCommand(ctx, command)
+  },
+  resumes: ({ detach }) => detach === true,
+  async resume(ctx: SshContext, command: ExecuteInput): Promise<ExecuteData> {
+    return (await loadDetached()).resumeDetached(ctx, command)
+  },
+  async settle(ctx: SshContext): Promise<void> {
+    await (await import('./detached/settle-detached.ts')).settleDetached(ctx)
   },
   summarize: ({ stdout, exit_code }) => ({ output: stdout, exit_code }),
 })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -127,6 +127,30 @@ test('a file that only root may read is a refusal for others', {
       () => console.log('read'), (error) => console.log(error.code, error.message.includes('EACCES')))`
   const out = execFileSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8' })
   assert.equal(out, 'MHV_SSH_KNOWN_HOSTS_UNREADABLE true\n')
+})
+
+test('SSH-01: a file that is no regular one, or too large, is a refusal that says so, at once', async () => {
+  const pipe = join(folder, 'pipe')
+  const huge = join(folder, 'huge')
+  const most = join(folder, 'most')
+  execFileSync('mkfifo', [pipe])
+  for (const path of [huge, most]) writeFileSync(path, `h.example ${ED.text}\n#`)
+  truncateSync(huge, 8 * 1024 * 1024 + 1)
+  truncateSync(most, 8 * 1024 * 1024)
+  const bad = {
+    [pipe]: 'is no regular file',
+    '/dev/zero': 'is no regular file',
+    [huge]: 'is larger than 8388608 bytes',
+  }
+  for (const [path, why] of Object.entries(bad)) {
+    const refused = { code: 'MHV_SSH_KNOWN_HOSTS_UNREADABLE', message: `${path} ${why}` }
+    for (const policy of ['strict', 'accept_new'] as const) {
+      await assert.rejects(readKnownHosts([most, path], policy, log), refused)
+    }
+    await assert.rejects(recordHostKey(path, NAMES, ED.key, log), refused)
+  }
+  const read = await readKnownHosts([most, '/dev/null'], 'strict', log)
+  assert.equal(judgeHostKey(read, NAMES, ED.key).kind, 'known')
 })
 
 test('a new key is written once, to our file only, with mode 0600, even by many at once', async () => {

@@ -1,9 +1,12 @@
 import { createHash } from 'node:crypto'
-import { open, readFile } from 'node:fs/promises'
+import { open } from 'node:fs/promises'
+import { devNull } from 'node:os'
 import type { Logger } from '../../core/context.ts'
 import { mhvError, outOfDescriptors, systemCode } from '../../core/errors.ts'
 import { hostName, type KnownHosts, keyType, knownHostsLine, matchesHost, parseKnownHosts } from './known-hosts.ts'
+import { readRegular, UnsuitableFile } from './read-regular.ts'
 import type { HostKeyPolicy } from './settings.ts'
+import { shellQuote } from './shell-quote.ts'
 
 export interface KnownHostsFile extends KnownHosts {
   readonly path: string
@@ -20,10 +23,20 @@ export interface HostKeyVerdict {
   readonly fingerprint: string
   /** `file:line` of the line that decided it; of a changed key, one of those that it does not fit. */
   readonly place?: string
+  /** Of a changed key, every line that names the host with another one. */
+  readonly others?: readonly KnownKey[]
+}
+
+/** A key that known_hosts has for a host. */
+export interface KnownKey {
+  readonly type: string
+  readonly fingerprint: string
+  /** `file:line`. */
+  readonly place: string
 }
 
 /** How ssh2 calls the ways in which a host can prove a key of each type; RSA without SHA-1. */
-const ALGORITHMS_OF_TYPE: Readonly<Record<string, readonly string[]>> = {
+export const ALGORITHMS_OF_TYPE: Readonly<Record<string, readonly string[]>> = {
   'ssh-ed25519': ['ssh-ed25519'],
   'ecdsa-sha2-nistp256': ['ecdsa-sha2-nistp256'],
   'ecdsa-sha2-nistp384': ['ecdsa-sha2-nistp384'],
@@ -42,7 +55,8 @@ export function namesOf(host: string, port: number, alias?: string): HostNames {
 
 /**
  * Reads the files, ours first. A missing file is an empty one, if another could be read or new keys are accepted; one
- * that is there and cannot be read may hold the line that forbids a key, so it is always a refusal.
+ * that is there and cannot be read may hold the line that forbids a key, so it is always a refusal. So are one that is no
+ * regular file, but for /dev/null, and one of more than 8 MiB.
  *
  * Throws MHV_SSH_KNOWN_HOSTS_UNREADABLE.
  */
@@ -60,9 +74,14 @@ export async function readKnownHosts(
   return files
 }
 
+/** Bytes of one file: some 80,000 hosts. All of it is parsed before each connection. */
+const MAX_FILE_BYTES = 8 * 1024 * 1024
+
 async function readOne(path: string, log: Logger): Promise<KnownHostsFile | undefined> {
+  // It is how people write that a host has no file; as a device it would be refused.
+  if (path === devNull) return { path, lines: [], malformed: [] }
   try {
-    const parsed = parseKnownHosts(await readFile(path, 'latin1'))
+    const parsed = parseKnownHosts((await readRegular(path, MAX_FILE_BYTES)).toString('latin1'))
     if (parsed.malformed.length > 0) {
       log.warn('lines of a known_hosts file are not well formed and were skipped', {
         file: path,
@@ -76,7 +95,8 @@ async function readOne(path: string, log: Logger): Promise<KnownHostsFile | unde
     if (code === 'ENOENT') return undefined
     const ownFault = outOfDescriptors(error, path)
     if (ownFault) throw ownFault
-    throw mhvError('MHV_SSH_KNOWN_HOSTS_UNREADABLE', `${path} cannot be read (${code ?? 'unknown error'})`, {
+    const why = error instanceof UnsuitableFile ? error.message : `cannot be read (${code ?? 'unknown error'})`
+    throw mhvError('MHV_SSH_KNOWN_HOSTS_UNREADABLE', `${path} ${why}`, {
       details: { files: [path] },
       cause: error,
     })
@@ -99,7 +119,9 @@ export function judgeHostKey(files: readonly KnownHostsFile[], names: HostNames,
   if (known) return { kind: 'known', ...about, place: known.place }
   const others = lines.filter((line) => line.marker === 'plain')
   const other = others.find((line) => line.type === type) ?? others[0]
-  return other ? { kind: 'changed', ...about, place: other.place } : { kind: 'unknown', ...about }
+  if (other === undefined) return { kind: 'unknown', ...about }
+  const keys = others.map((line) => ({ type: line.type, fingerprint: fingerprintOf(line.key), place: line.place }))
+  return { kind: 'changed', ...about, place: other.place, others: keys }
 }
 
 function linesAbout(files: readonly KnownHostsFile[], names: HostNames) {
@@ -134,15 +156,25 @@ export function fingerprintOf(key: Uint8Array): string {
 }
 
 /** The refusal that belongs to a verdict; undefined where the key is to be taken. */
-export function refusalOf(verdict: HostKeyVerdict, host: string) {
-  const { kind, type, fingerprint, place } = verdict
-  const details = { host, key_type: type, fingerprint, ...(place === undefined ? {} : { known_hosts: place }) }
+export function refusalOf(verdict: HostKeyVerdict, host: string, names?: HostNames) {
+  const { kind, type, fingerprint, place, others = [] } = verdict
+  const known = others.length === 0 ? {} : { known_keys: others }
+  const details = {
+    host,
+    key_type: type,
+    fingerprint,
+    ...(place === undefined ? {} : { known_hosts: place }),
+    ...known,
+  }
   const shown = `${host} presents the ${type} key ${fingerprint}`
   if (kind === 'revoked') {
     return mhvError('MHV_SSH_HOST_KEY_REVOKED', `${shown}, which ${place} revokes`, { details })
   }
   if (kind === 'changed') {
-    return mhvError('MHV_SSH_HOST_KEY_CHANGED', `${shown}, but ${place} has another one`, { details })
+    return mhvError('MHV_SSH_HOST_KEY_CHANGED', `${shown}, but ${place} has another one${listOf(others)}`, {
+      details,
+      ...(names === undefined ? {} : { remedy: changedRemedy(names, others) }),
+    })
   }
   if (kind === 'unknown') {
     return mhvError('MHV_SSH_HOST_KEY_UNKNOWN', `${shown}, which no known_hosts file has`, { details })
@@ -150,17 +182,43 @@ export function refusalOf(verdict: HostKeyVerdict, host: string) {
   return undefined
 }
 
+/** Keys named in a message: a file may have any number of lines about a host. */
+const SHOWN_KEYS = 4
+
+function listOf(others: readonly KnownKey[]): string {
+  if (others.length === 0) return ''
+  const shown = others.slice(0, SHOWN_KEYS).map(({ type, fingerprint, place }) => `${type} ${fingerprint} (${place})`)
+  const more = others.length > SHOWN_KEYS ? ` and ${others.length - SHOWN_KEYS} more` : ''
+  return `: ${shown.join(', ')}${more}`
+}
+
+function changedRemedy([name]: HostNames, others: readonly KnownKey[]): string {
+  const files = [...new Set(others.map(({ place }) => place.slice(0, place.lastIndexOf(':'))))]
+  const removals = files.map((file) => `\`ssh-keygen -R ${shellQuote(name)} -f ${shellQuote(file)}\``)
+  return (
+    "Find out from the host's owner why the key changed, and compare the fingerprint with the host's own. " +
+    `Only when it is right: ${removals.join(', ')} removes the old key, and ssh.trust_host takes the new one.`
+  )
+}
+
 /** Writes to one file go one after the other, so that two connections to a new host agree on its key. */
 const writing = new Map<string, Promise<unknown>>()
 
 /**
  * Takes the key of a new host into our own file: looks again what the file says by now, and appends one line in one
- * write (0600). Two at once with the same key write it once; with two keys, the second is `changed`.
+ * write (0600). Two at once with the same key write it once; with two keys, the second is `changed`. The comment stands
+ * behind the key.
  *
  * Throws MHV_SSH_KNOWN_HOSTS_UNREADABLE where the line cannot be written: a key that is not kept is not accepted.
  */
-export function recordHostKey(path: string, names: HostNames, key: Buffer, log: Logger): Promise<HostKeyVerdict> {
-  const turn = (writing.get(path) ?? Promise.resolve()).then(() => recordNow(path, names, key, log))
+export function recordHostKey(
+  path: string,
+  names: HostNames,
+  key: Buffer,
+  log: Logger,
+  comment?: string,
+): Promise<HostKeyVerdict> {
+  const turn = (writing.get(path) ?? Promise.resolve()).then(() => recordNow(path, names, key, log, comment))
   const done: Promise<unknown> = turn
     .catch(() => undefined)
     .then(() => writing.get(path) === done && writing.delete(path))
@@ -168,7 +226,13 @@ export function recordHostKey(path: string, names: HostNames, key: Buffer, log: 
   return turn
 }
 
-async function recordNow(path: string, names: HostNames, key: Buffer, log: Logger): Promise<HostKeyVerdict> {
+async function recordNow(
+  path: string,
+  names: HostNames,
+  key: Buffer,
+  log: Logger,
+  comment: string | undefined,
+): Promise<HostKeyVerdict> {
   const current = await readOne(path, log)
   const verdict = judgeHostKey(current ? [current] : [], names, key)
   if (verdict.kind !== 'unknown') return verdict
@@ -178,7 +242,7 @@ async function recordNow(path: string, names: HostNames, key: Buffer, log: Logge
       const { size } = await file.stat()
       const last = size === 0 ? null : (await file.read(Buffer.alloc(1), 0, 1, size - 1)).buffer[0]
       const lineBreak = last === null || last === 0x0a ? '' : '\n'
-      await file.appendFile(lineBreak + knownHostsLine(names[0], key))
+      await file.appendFile(lineBreak + knownHostsLine(names[0], key, comment))
       await file.datasync()
     } finally {
       await file.close()

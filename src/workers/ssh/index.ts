@@ -1,7 +1,18 @@
 import { defineWorker } from '../../core/worker.ts'
 import { execute } from './execute.ts'
+import { sftpList } from './files/sftp-list.ts'
+import { sftpMkdir } from './files/sftp-mkdir.ts'
+import { sftpRemove } from './files/sftp-remove.ts'
+import { sftpStat } from './files/sftp-stat.ts'
+import { drainPool } from './pool/drain-operation.ts'
+import { poolStatus } from './pool/pool-status.ts'
 import type { SshPool } from './pool.ts'
+import { sshPorts } from './ports/provided.ts'
+import { linkJumps } from './route/link-target.ts'
+import { script } from './script/script.ts'
 import { type SshSettings, type SshTarget, sshSettings, sshTarget } from './settings.ts'
+import { sftpTransfer } from './transfer/transfer.ts'
+import { trustHost } from './trust/trust-host.ts'
 
 export const ssh = defineWorker<typeof sshSettings, typeof sshTarget, SshPool>({
   name: 'ssh',
@@ -12,6 +23,7 @@ export const ssh = defineWorker<typeof sshSettings, typeof sshTarget, SshPool>({
   environment: ['SSH_AUTH_SOCK'],
   settings: sshSettings,
   target: sshTarget,
+  linkTarget: linkJumps,
   // The window is as long as five attempts that each wait for a connection in vain, and more.
   breaker: { failure_threshold: 5, window_seconds: 300, recovery_timeout: 300, half_open_max_calls: 3 },
 
@@ -23,6 +35,8 @@ export const ssh = defineWorker<typeof sshSettings, typeof sshTarget, SshPool>({
     const { pingTarget } = await import('./ping.ts')
     return pingTarget(pool, target, signal)
   },
+
+  provides: sshPorts,
 
   slos: [
     {
@@ -63,7 +77,18 @@ export const ssh = defineWorker<typeof sshSettings, typeof sshTarget, SshPool>({
     categories: { permission: { strategy: 'skip', max_attempts: 1 } },
   },
 
-  operations: [execute],
+  operations: [
+    execute,
+    script,
+    sftpTransfer,
+    sftpList,
+    sftpStat,
+    sftpMkdir,
+    sftpRemove,
+    trustHost,
+    poolStatus,
+    drainPool,
+  ],
 })
 
 export type { SshSettings, SshTarget }

@@ -98,7 +98,7 @@ function matchesHash(field: string, name: string): boolean {
 }
 
 /** `*` is any text, `?` any one character. Linear in both, whatever the pattern. */
-function matchesPattern(pattern: string, name: string): boolean {
+export function matchesPattern(pattern: string, name: string): boolean {
   let p = 0
   let n = 0
   let star = -1
@@ -122,7 +122,8 @@ function matchesPattern(pattern: string, name: string): boolean {
   return p === pattern.length
 }
 
-/** A line of our own making: one plain name and its key. */
-export function knownHostsLine(name: string, key: Uint8Array): string {
-  return `${name} ${keyType(key)} ${Buffer.from(key).toString('base64')}\n`
+/** A line of our own making: one plain name, its key, and a comment, which is kept to plain ASCII. */
+export function knownHostsLine(name: string, key: Uint8Array, comment = ''): string {
+  const plain = comment.replace(/[^\x20-\x7e]+/g, '?').trim()
+  return `${name} ${keyType(key)} ${Buffer.from(key).toString('base64')}${plain === '' ? '' : ` ${plain}`}\n`
 }

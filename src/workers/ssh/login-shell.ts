@@ -1,6 +1,6 @@
 import { basename } from 'node:path/posix'
 import type { Clock } from '../../core/clock.ts'
-import { mhvError } from '../../core/errors.ts'
+import { type MhvError, mhvError } from '../../core/errors.ts'
 import type { SshConnection } from './connection.ts'
 import { controlExec } from './control-exec.ts'
 import { plainText } from './remote-text.ts'
@@ -14,6 +14,13 @@ export interface LoginShell {
   readonly posix: boolean
   /** There is a /bin/sh. */
   readonly sh: boolean
+  /** The account runs no commands, for this reason; files may be moved all the same. */
+  readonly refusal?: MhvError
+}
+
+/** What an account has that runs no commands: one for SFTP alone, as many backups have. */
+export function noShell(refusal: MhvError): LoginShell {
+  return { path: '', posix: false, sh: false, refusal }
 }
 
 // Not rbash: it redirects nothing, so it could not say that the command starts.

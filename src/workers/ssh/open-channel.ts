@@ -22,6 +22,7 @@ export function openChannel(pool: SshPool, call: PoolCall, lineFor: (shell: Logi
     let line: string
     try {
       if (call.signal.aborted) throw abortedBeforeSending(call.signal.reason)
+      if (lease.shell.refusal !== undefined) throw lease.shell.refusal
       line = lineFor(lease.shell)
     } catch (error) {
       lease.release()
@@ -31,23 +32,38 @@ export function openChannel(pool: SshPool, call: PoolCall, lineFor: (shell: Logi
     return lease.exec(line)
   }
 
-  async function open(): Promise<ClientChannel> {
-    let lease = await pool.acquire(call)
-    for (;;) {
-      try {
-        return await send(lease)
-      } catch (error) {
-        const delay = lease.retryDelay()
-        if (delay === undefined) throw error
-        sentOn = undefined
-        // Not by the signal: the pool is asked next, and it says what an abort means here.
-        if (delay > 0) await pool.clock.sleep(delay)
-        lease = await pool.acquire(call, true)
-      }
+  const channel = openPlace(pool, call, send, () => {
+    sentOn = undefined
+  })
+  return { channel, sentOn: () => sentOn }
+}
+
+/** Connections that may be lost in the moment in which they are lent, before it is an error. */
+const MOST_LOST = 3
+
+/**
+ * Waits for a place and opens something on it. Where the host refuses another channel it is tried again when one of the
+ * others has closed; `again` is called before that.
+ */
+export async function openPlace<T>(
+  pool: SshPool,
+  call: PoolCall,
+  open: (lease: Lease) => Promise<T>,
+  again: () => void = () => undefined,
+): Promise<T> {
+  let lease = await pool.acquire(call)
+  for (let lost = 0; ; ) {
+    try {
+      return await open(lease)
+    } catch (error) {
+      const delay = lease.retryDelay()
+      if (delay === undefined || (!lease.connection.alive() && ++lost > MOST_LOST)) throw error
+      again()
+      // Not by the signal: the pool is asked next, and it says what an abort means here.
+      if (delay > 0) await pool.clock.sleep(delay)
+      lease = await pool.acquire(call, true)
     }
   }
-
-  return { channel: open(), sentOn: () => sentOn }
 }
 
 function abortedBeforeSending(reason: unknown): MhvError {

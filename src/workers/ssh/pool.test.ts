@@ -1,117 +1,10 @@
 import assert from 'node:assert/strict'
-import { EventEmitter } from 'node:events'
-import { PassThrough } from 'node:stream'
 import { test } from 'node:test'
-import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
-import type { ClientChannel } from 'ssh2'
-import { startWorker } from '../../../test/helpers/ssh-context.ts'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type FakeConnection, settled, fakePool as setUp } from '../../../test/helpers/ssh-fake-pool.ts'
 import { mhvError } from '../../core/errors.ts'
 import type { SshConnection } from './connection.ts'
-import { openChannel } from './open-channel.ts'
-import type { PoolCall } from './pool.ts'
-import { type SshSettings, sshTarget } from './settings.ts'
-
-/** Connections without a network: channels that open at once and stay open until told. */
-
-interface FakeConnection extends SshConnection {
-  readonly open: FakeChannel[]
-  lose(): void
-}
-
-class FakeChannel extends PassThrough {
-  readonly stderr = new PassThrough()
-  line = ''
-  finish() {
-    this.emit('close')
-  }
-  close() {
-    this.finish()
-  }
-}
-
-function fakeConnection(maxSessions = Number.POSITIVE_INFINITY): FakeConnection {
-  const events = new EventEmitter()
-  const open: FakeChannel[] = []
-  let alive = true
-  const lose = () => {
-    if (!alive) return
-    alive = false
-    events.emit('lost')
-  }
-  return {
-    client: undefined as never,
-    endpoint: 'fake:22',
-    open,
-    lose,
-    alive: () => alive,
-    onLost: (listener) => events.once('lost', listener),
-    async exec(line) {
-      await turn()
-      if (!alive) throw mhvError('MHV_SSH_CONNECT_FAILED', 'lost before')
-      if (open.length >= maxSessions) throw mhvError('MHV_SSH_CHANNEL_REFUSED', 'no more')
-      const channel = new FakeChannel()
-      channel.line = line
-      open.push(channel)
-      channel.once('close', () => open.splice(open.indexOf(channel), 1))
-      if (line.startsWith('echo mahavishnu-')) answerProbe(channel, line)
-      return channel as unknown as ClientChannel
-    },
-    exitOf: () => ({ code: 0, signal: null }),
-    wasCut: () => false,
-    async close() {
-      lose()
-    },
-  }
-}
-
-function answerProbe(channel: FakeChannel, line: string): void {
-  const marker = line.split(' ')[1]
-  Object.assign(channel, { eof() {} })
-  channel.end(`${marker} /bin/bash\n${marker} + yes\n`)
-  channel.stderr.end()
-  channel.once('end', () => channel.emit('close'))
-  channel.stderr.once('end', () => channel.stderr.emit('close')).resume()
-}
-
-const target = sshTarget.parse({ host: 'h', user: 'u' })
-
-async function setUp(
-  settings: Partial<SshSettings> = {},
-  options: { maxSessions?: number; fail?: () => Error | undefined } = {},
-) {
-  const made: FakeConnection[] = []
-  const worker = await startWorker({
-    settings,
-    parts: {
-      async connect() {
-        await turn()
-        const error = options.fail?.()
-        if (error) throw error
-        const connection = fakeConnection(options.maxSessions)
-        made.push(connection)
-        return connection
-      },
-    },
-  })
-  const call = (more: Partial<PoolCall> = {}): PoolCall => ({
-    target,
-    settings: worker.settings,
-    secrets: worker.secrets,
-    signal: new AbortController().signal,
-    ...more,
-  })
-  const order: string[] = []
-  const run = (name: string, more: Partial<PoolCall> = {}) =>
-    openChannel(worker.pool, call(more), () => name).channel.then((channel) => {
-      order.push(name)
-      return channel as unknown as FakeChannel
-    })
-  return { worker, made, call, run, order, channels: () => made.flatMap((connection) => connection.open) }
-}
-
-const settled = async () => {
-  for (let n = 0; n < 30; n++) await turn()
-}
+import { sshTarget } from './settings.ts'
 
 test('the first call asks for the login shell, the following ones do not', async () => {
   const { worker, made, run } = await setUp()
@@ -186,7 +79,7 @@ test('a call aborted between getting a place and sending gives the place back', 
 })
 
 test('with all connections taken by other targets there is nothing to wait for', async () => {
-  const { worker, run } = await setUp({ max_connections: 1 })
+  const { worker, run } = await setUp({ max_connections: 1, pool_backpressure: 'reject_new' })
   await run('a')
   const other = sshTarget.parse({ host: 'other', user: 'u' })
   await assert.rejects(run('b', { target: other }), { code: 'MHV_SSH_POOL_EXHAUSTED', retryAfter: 5 })

@@ -2,7 +2,7 @@ import { MhvError } from '../../core/errors.ts'
 import type { ConnectRequest, connectSsh } from './connect.ts'
 import { connectTimeout } from './connect-errors.ts'
 import type { SshConnection } from './connection.ts'
-import { type LoginShell, probeLoginShell } from './login-shell.ts'
+import { type LoginShell, noShell, probeLoginShell } from './login-shell.ts'
 
 /** A connection that is ready for commands. */
 export interface PreparedConnection {
@@ -12,7 +12,7 @@ export interface PreparedConnection {
 
 /**
  * Connects, and where the target's login shell is not known yet, asks for it; both within `connect_timeout`. Throws
- * what `connectSsh` and `probeLoginShell` throw.
+ * what `connectSsh` throws, and what `probeLoginShell` throws but for MHV_SSH_SHELL_UNSUPPORTED, which the shell says.
  */
 export async function prepareConnection(
   request: ConnectRequest,
@@ -29,7 +29,11 @@ export async function prepareConnection(
     log.debug('the login shell of a target', { host: connection.endpoint, shell: shell.path, posix: shell.posix })
     return { connection, shell }
   } catch (error) {
-    void connection.close()
+    if (error instanceof MhvError && error.code === 'MHV_SSH_SHELL_UNSUPPORTED' && connection.alive()) {
+      return { connection, shell: noShell(error) }
+    }
+    // It counts until it is gone.
+    await connection.close()
     const late = error instanceof MhvError && error.code === 'MHV_SSH_CONNECT_TIMEOUT'
     throw late ? connectTimeout(target, settings.connect_timeout, 'shell') : error
   }

@@ -16,6 +16,9 @@ import type { SudoRequest } from './sudo.ts'
 import { createSudoDialogue, type SudoDialogue } from './sudo-dialogue.ts'
 import { endSudoSession, type SudoEnd } from './sudo-end.ts'
 
+/** A command as it can be run: its standard input may be bytes, too. */
+export type CommandInput = Omit<ExecuteInput, 'stdin' | 'detach'> & { readonly stdin?: string | Uint8Array | undefined }
+
 export type SshContext = OperationContext<SshPool, SshSettings, SshTarget>
 
 /** How a command's channel ended. */
@@ -49,7 +52,7 @@ interface Sending {
   readonly call: PoolCall
   readonly marker: string
   readonly parts: CommandParts
-  readonly stdin: string | undefined
+  readonly stdin: string | Uint8Array | undefined
   readonly sudo: (SudoRequest & SudoEnd) | undefined
 }
 
@@ -65,7 +68,7 @@ const LAST_OUTPUT_MS = 1_000
  */
 export async function runCommand(
   ctx: SshContext,
-  input: ExecuteInput,
+  input: CommandInput,
   parts: CommandParts = PARTS,
 ): Promise<ExecuteData> {
   const call: PoolCall = {
@@ -99,7 +102,7 @@ export async function runCommand(
 }
 
 /** The password is resolved when sudo asks for it, and not again. */
-function sudoOf(ctx: SshContext, { sudo }: ExecuteInput): Sending['sudo'] {
+function sudoOf(ctx: SshContext, { sudo }: CommandInput): Sending['sudo'] {
   if (sudo === undefined) return undefined
   const { user, password: reference } = sudo
   if (reference === undefined) return { user, prompt: undefined, password: undefined }
@@ -168,7 +171,8 @@ function startBySudo(
   return createSudoDialogue({ channel, marker, prompt: sudo?.prompt, password: sudo?.password, preamble, stdin: input })
 }
 
-function outputLost(error: unknown): MhvError {
+/** The output could not be kept: an error that does not say that nothing was changed. */
+export function outputLost(error: unknown): MhvError {
   const cause = toMhvError(error)
   // Not the journal's own code: that would say that nothing was changed.
   return mhvError('MHV_INTERNAL', `the output of the command could not be kept: ${cause.message}`, {
@@ -202,7 +206,15 @@ export function judgeEnd(end: ChannelEnd): { readonly exit: CommandExit; readonl
   return { exit, pid }
 }
 
-async function verdict({ ctx, call, parts }: Sending, end: ChannelEnd) {
+/** The same, with what the host's shell said where it did not start the command. */
+export async function verdict(
+  {
+    ctx,
+    call,
+    parts,
+  }: { readonly ctx: SshContext; readonly call: PoolCall; readonly parts: Pick<CommandParts, 'judge'> },
+  end: ChannelEnd,
+): Promise<ReturnType<typeof judgeEnd>> {
   try {
     return parts.judge(end)
   } catch (error) {
@@ -275,7 +287,8 @@ async function doneWithin(ctx: SshContext, command: FollowedCommand, ms: number)
   return first === undefined
 }
 
-function stoppedError(
+/** What a run ends with whose command was told to end, for this reason. */
+export function stoppedError(
   reason: unknown,
   end: SessionEnd,
   pid: number | undefined,
@@ -306,7 +319,8 @@ function stoppedError(
   return mhvError(code, `${error.message}; ${known}`, { details, cause: error })
 }
 
-async function dataOf(ctx: SshContext, exit: CommandExit, pid: number): Promise<ExecuteData> {
+/** The result, once every byte of the output is in the sink. */
+export async function dataOf(ctx: SshContext, exit: CommandExit, pid: number): Promise<ExecuteData> {
   const [stdout, stderr] = await Promise.all([ctx.output.collect('stdout'), ctx.output.collect('stderr')])
   return {
     stdout: stdout.text,

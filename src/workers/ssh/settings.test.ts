@@ -86,7 +86,7 @@ test('users, ports and references are checked', () => {
     passphrase: { exec: ['pass', 'show', 'x'] },
     agent: true,
   })
-  assert.deepEqual([target.port, target.identity_files, target.agent], [22, [], true])
+  assert.deepEqual([target.port, target.identity_files, target.agent], [undefined, undefined, true])
 })
 
 test('paths of the settings', () => {

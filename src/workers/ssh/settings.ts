@@ -1,5 +1,9 @@
 import { z } from 'zod'
 import { secretReference } from '../../core/secret-reference.ts'
+import { detachedSettings } from './detached/settings.ts'
+import { HOST, USER } from './names.ts'
+import { poolSettings } from './pool/settings.ts'
+import { MAX_JUMPS, parseJump } from './route/jump-spec.ts'
 
 export const HOST_KEY_POLICIES = ['strict', 'accept_new'] as const
 export type HostKeyPolicy = (typeof HOST_KEY_POLICIES)[number]
@@ -18,16 +22,7 @@ const seconds = (max: number) => z.number().positive().max(max)
 const path = () => z.string().regex(/^[^\0\r\n]+$/, { error: 'must be a path' })
 
 export const sshSettings = z.object({
-  max_connections: z.number().int().min(1).max(1000).default(50).describe('connections to all hosts together'),
-  max_connections_per_host: z.number().int().min(1).max(1000).default(10).describe('connections to one target'),
-  max_channels_per_connection: z
-    .number()
-    .int()
-    .min(1)
-    .max(64)
-    .default(8)
-    .describe('commands at once on one connection; sshd allows 10 (MaxSessions), and ending a command needs one more'),
-  connection_ttl: seconds(86_400).default(300).describe('seconds after which an idle connection is closed'),
+  ...poolSettings,
   keepalive_interval: seconds(3_600).default(15).describe('seconds between questions whether the host is still there'),
   keepalive_count_max: z.number().int().min(1).max(100).default(3).describe('unanswered ones that end the connection'),
   connect_timeout: seconds(600)
@@ -37,6 +32,7 @@ export const sshSettings = z.object({
   kill_grace: seconds(60)
     .default(5)
     .describe('seconds between TERM and KILL when a command is ended at its deadline or by a cancellation'),
+  ...detachedSettings,
   host_key_policy: z
     .enum(HOST_KEY_POLICIES)
     .default('strict')
@@ -48,6 +44,18 @@ export const sshSettings = z.object({
     .max(20)
     .default(['~/.ssh/known_hosts'])
     .describe('files that are read beside known_hosts in the instance folder; they are never written'),
+  config_files: z
+    .array(path())
+    .max(20)
+    .default(['~/.ssh/config'])
+    .describe('files of ssh_config that say what the inventory leaves open; an empty list for none'),
+  local_roots: z
+    .array(path())
+    .max(50)
+    .default(['files'])
+    .describe(
+      'folders of this machine that transfers and scripts may read and write; ~ is the home folder, relative ones start in the instance folder; relative paths of a call start in the first',
+    ),
   ciphers: z
     .array(z.enum(CIPHERS))
     .min(1)
@@ -57,33 +65,49 @@ export const sshSettings = z.object({
 
 export type SshSettings = z.output<typeof sshSettings>
 
-/** What names and addresses are made of; the rest are patterns of known_hosts, white space, or another field. */
-const HOST = /^(?!-)[^\s\x00-\x20\x7f/@*?!,|#"'\\]+$/u
-const USER = /^(?!-)[^\x00-\x1f\x7f]+$/u
+const jump = () =>
+  z
+    .string()
+    .max(600)
+    .refine((text) => parseJump(text) !== undefined, { error: 'must be the name of a target, or user@host:port' })
 
 export const sshTarget = z.object({
   host: z
     .string()
     .max(255)
     .regex(HOST, { error: 'must be a host name or address: no white space, no control characters, no leading dash' })
-    .describe('host name or address'),
-  port: z.number().int().min(1).max(65_535).default(22),
+    .describe('host name or address, or a name that ssh_config knows more of'),
+  port: z.number().int().min(1).max(65_535).optional().describe('without it, that of ssh_config, or 22'),
   user: z
     .string()
     .max(255)
     .regex(USER, { error: 'must be a user name: no control characters, no leading dash' })
-    .describe('user to log in as'),
+    .optional()
+    .describe('user to log in as; without it, that of ssh_config'),
   identity_files: z
     .array(path())
     .max(20)
-    .default([])
-    .describe('private keys, tried in this order; ~ is the home folder, relative paths start in the instance folder'),
+    .optional()
+    .describe(
+      'private keys, tried in this order; ~ is the home folder, relative paths start in the instance folder; ' +
+        'without them, those of ssh_config',
+    ),
   passphrase: secretReference().optional().describe('secret reference: passphrase of the identity files'),
   password: secretReference().optional().describe('secret reference: password, tried last'),
   agent: z
     .union([z.boolean(), path()])
     .default(false)
     .describe('keys of an ssh-agent, tried first: true for the one at SSH_AUTH_SOCK, or the path of its socket'),
+  agent_forward: z
+    .boolean()
+    .default(false)
+    .describe('lets commands on the host use the agent: whoever is root there can too; never done on jump hosts'),
+  proxy_jump: z
+    .union([jump(), z.array(jump()).min(1).max(MAX_JUMPS)])
+    .optional()
+    .describe(
+      'jump hosts on the way, the nearest first: names of targets, or user@host:port; without it, those of ssh_config; none for a direct way',
+    ),
   host_key_alias: z
     .string()
     .max(255)
@@ -93,4 +117,8 @@ export const sshTarget = z.object({
   known_hosts: z.array(path()).max(20).optional().describe('files to read instead of the setting known_hosts'),
 })
 
-export type SshTarget = z.output<typeof sshTarget>
+/** A target as the worker gets it. */
+export type SshTarget = z.output<typeof sshTarget> & {
+  /** The targets among its jump hosts, by name. Put in by the inventory, so that a process of its own has them too. */
+  readonly jump_targets?: Readonly<Record<string, SshTarget>>
+}

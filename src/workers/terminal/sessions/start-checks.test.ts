@@ -10,7 +10,7 @@ import { startFolder, startProgram } from './start-place.ts'
 let root = ''
 before(async () => {
   root = await realpath(await mkdtemp(join(tmpdir(), 'mahavishnu-place-')))
-  for (const name of ['home/work/deep', 'homes', 'secret']) await mkdir(join(root, name), { recursive: true })
+  for (const name of ['home/srv/deep', 'homes', 'secret']) await mkdir(join(root, name), { recursive: true })
   await symlink(join(root, 'secret'), join(root, 'home/out'))
   await symlink(join(root, 'home/work'), join(root, 'in'))
   await writeFile(join(root, 'home/file'), '', { mode: 0o644 })
@@ -21,7 +21,7 @@ const place = (wanted: string | undefined, allowed: string[]) => startFolder(wan
 
 test('a session starts in an allowed folder or below, links resolved', async () => {
   assert.equal(await place(undefined, ['~']), join(root, 'home'))
-  assert.equal(await place('~/work/deep', ['~']), join(root, 'home/work/deep'))
+  assert.equal(await place('~/srv/deep', ['~']), join(root, 'home/srv/deep'))
   assert.equal(await place(join(root, 'in'), ['~/work']), join(root, 'home/work'))
   assert.equal(await place(join(root, 'secret'), ['~', 'secret']), join(root, 'secret'))
 })

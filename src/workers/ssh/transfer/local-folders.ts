@@ -1,0 +1,39 @@
+import { type LocalFolder, type LocalRoots, openLocalFolder } from '../../../core/local-files.ts'
+
+/** A folder of this machine that is opened when something in it is needed, and closed when nothing is any more. */
+export interface FolderRef {
+  readonly path: string
+  /** Calls back with the open folder, which stays open for as long as it takes. */
+  use<T>(work: (folder: LocalFolder) => Promise<T>): Promise<T>
+}
+
+/**
+ * Folders by their paths: a tree may have more of them than this process may have descriptors. Each is opened below the
+ * roots, whatever has become of its name meanwhile.
+ */
+export function createFolders(roots: LocalRoots): (path: string, create: boolean) => FolderRef {
+  const open = new Map<string, { readonly folder: Promise<LocalFolder>; users: number }>()
+
+  async function use<T>(path: string, create: boolean, work: (folder: LocalFolder) => Promise<T>): Promise<T> {
+    let entry = open.get(path)
+    if (entry === undefined) {
+      entry = { folder: openLocalFolder(path, roots, create), users: 0 }
+      open.set(path, entry)
+    }
+    entry.users += 1
+    try {
+      return await work(await entry.folder)
+    } finally {
+      entry.users -= 1
+      if (entry.users === 0) {
+        open.delete(path)
+        await entry.folder.then(
+          (folder) => folder.close(),
+          () => undefined,
+        )
+      }
+    }
+  }
+
+  return (path, create) => ({ path, use: (work) => use(path, create, work) })
+}

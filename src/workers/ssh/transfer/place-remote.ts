@@ -1,0 +1,52 @@
+import { sftpError } from '../files/sftp-errors.ts'
+import { badTarget } from './errors.ts'
+import type { RemoteFiles } from './remote-files.ts'
+import type { Transfer } from './types.ts'
+
+/**
+ * Gives a remote file its name. Atomic by posix-rename@openssh.com; without it, the old file is moved aside first, and
+ * back if the new one cannot take its place. False where the target exists and must not be replaced.
+ */
+export async function placeRemote(
+  transfer: Transfer,
+  remote: RemoteFiles,
+  temp: string,
+  target: string,
+): Promise<boolean> {
+  const { input, endpoint } = transfer
+  try {
+    // OpenSSH's plain rename makes a second name and removes the first, so it fails where the target is, atomically.
+    if (input.overwrite === 'never') return await placeNew(remote, temp, target)
+    if (remote.can.replace) await remote.replace(temp, target)
+    else await placeAside(transfer, remote, temp, target)
+    return true
+  } catch (error) {
+    const there = await remote.lstat(target).catch(() => undefined)
+    if (there?.kind === 'directory') throw badTarget(target, 'is a folder on the host')
+    throw await sftpError(error, { doing: 'put in place', path: target, endpoint }, remote, { writes: true })
+  }
+}
+
+async function placeNew(remote: RemoteFiles, temp: string, target: string): Promise<boolean> {
+  try {
+    await remote.rename(temp, target)
+    return true
+  } catch (error) {
+    if ((await remote.lstat(target)) === undefined) throw error
+    return false
+  }
+}
+
+async function placeAside({ note }: Transfer, remote: RemoteFiles, temp: string, target: string): Promise<void> {
+  if ((await remote.lstat(target)) === undefined) return remote.rename(temp, target)
+  const aside = `${temp.replace(/\.part$/, '')}.old`
+  note('the host cannot replace a file atomically: for a moment there was none under the name of the target')
+  await remote.rename(target, aside)
+  try {
+    await remote.rename(temp, target)
+  } catch (error) {
+    await remote.rename(aside, target)
+    throw error
+  }
+  await remote.unlink(aside)
+}

@@ -1,0 +1,49 @@
+import { createHash } from 'node:crypto'
+
+/** Longest name that Linux and most others take, in bytes. */
+const NAME_MAX = 255
+
+/**
+ * Name beside the target under which its content arrives: `.NAME.mahavishnu-ID.part`. A name that would become too long
+ * is cut between characters and told apart by a piece of its digest.
+ */
+export function tempName(name: string, id: string): string {
+  const end = `.mahavishnu-${id}.part`
+  const whole = `.${name}${end}`
+  if (Buffer.byteLength(whole) <= NAME_MAX) return whole
+  const digest = createHash('sha256').update(name).digest('hex').slice(0, 8)
+  const room = NAME_MAX - Buffer.byteLength(`.~${digest}${end}`)
+  let cut = ''
+  let bytes = 0
+  for (const character of name) {
+    bytes += Buffer.byteLength(character)
+    if (bytes > room) break
+    cut += character
+  }
+  return `.${cut}~${digest}${end}`
+}
+
+/** Whether a name is one that a transfer, ours or another, has not finished. */
+export function isTempName(name: string): boolean {
+  return /^\..*\.mahavishnu-[0-9a-z]+\.part$/s.test(name)
+}
+
+/** Id of a file that nobody takes up again: of the run alone, so that the next attempt of the run replaces it. */
+export function onceId(runId: string): string {
+  return runId.toLowerCase().slice(-12)
+}
+
+/** Id of a file that may be taken up again: the same for the same source facts and target, in whatever run. */
+export function resumeId(facts: {
+  readonly direction: string
+  readonly source: string
+  readonly size: number
+  readonly mtime: number
+  readonly target: string
+}): string {
+  const { direction, source, size, mtime, target } = facts
+  return createHash('sha256')
+    .update(JSON.stringify([direction, source, size, mtime, target]))
+    .digest('hex')
+    .slice(0, 16)
+}
