@@ -10,9 +10,9 @@ import { startFolder, startProgram } from './start-place.ts'
 let root = ''
 before(async () => {
   root = await realpath(await mkdtemp(join(tmpdir(), 'mahavishnu-place-')))
-  for (const name of ['home/srv/deep', 'homes', 'secret']) await mkdir(join(root, name), { recursive: true })
+  for (const name of ['home/project/deep', 'homes', 'secret']) await mkdir(join(root, name), { recursive: true })
   await symlink(join(root, 'secret'), join(root, 'home/out'))
-  await symlink(join(root, 'home/work'), join(root, 'in'))
+  await symlink(join(root, 'home/project'), join(root, 'in'))
   await writeFile(join(root, 'home/file'), '', { mode: 0o644 })
 })
 after(() => rm(root, { recursive: true, force: true }))
@@ -21,8 +21,8 @@ const place = (wanted: string | undefined, allowed: string[]) => startFolder(wan
 
 test('a session starts in an allowed folder or below, links resolved', async () => {
   assert.equal(await place(undefined, ['~']), join(root, 'home'))
-  assert.equal(await place('~/srv/deep', ['~']), join(root, 'home/srv/deep'))
-  assert.equal(await place(join(root, 'in'), ['~/work']), join(root, 'home/work'))
+  assert.equal(await place('~/project/deep', ['~']), join(root, 'home/project/deep'))
+  assert.equal(await place(join(root, 'in'), ['~/project']), join(root, 'home/project'))
   assert.equal(await place(join(root, 'secret'), ['~', 'secret']), join(root, 'secret'))
 })
 
@@ -89,8 +89,8 @@ test('a value with a null character, too many bytes and a strange terminal type 
 })
 
 test('the socket of an instance with a long path lies in a folder of this user', () => {
-  assert.equal(hostFolder('/srv/mahavishnu', {}), '/srv/mahavishnu/terminal')
-  const long = `/srv/${'x'.repeat(90)}`
+  assert.equal(hostFolder('/project/mahavishnu', {}), '/project/mahavishnu/terminal')
+  const long = `/project/${'x'.repeat(90)}`
   const short = hostFolder(long, { XDG_RUNTIME_DIR: '/run/user/1000' })
   assert.match(short, /^\/run\/user\/1000\/mahavishnu-\d+-[0-9a-f]{16}$/)
   assert.match(hostFolder(long, {}), /^\/tmp\/mahavishnu-/)
