@@ -30,9 +30,13 @@ export type {
   RemoteFileStat,
   RemoteFs,
   RemotePty,
+  RemotePtyEcho,
   RemotePtyEvents,
   RemotePtyRequest,
   RemotePtySession,
+  RemotePtySignal,
+  TerminalSessionRequest,
+  TerminalSessions,
 } from './core/ports.ts'
 export { createRegistry, type Registry } from './core/registry.ts'
 export { toOriginalResult, type WorkerResult } from './core/result.ts'

@@ -1,5 +1,4 @@
 /** Sides of the terminal benchmark: sessions as the worker has them, or the package below them by itself. */
-import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { systemClock } from '../../src/core/clock.ts'
 import { followSession } from '../../src/workers/terminal/screen/session-screen.ts'
@@ -8,7 +7,6 @@ import type { PtySession } from '../../src/workers/terminal/sessions/pty-session
 import type { PtySessions } from '../../src/workers/terminal/sessions/pty-sessions.ts'
 import { terminalSettings } from '../../src/workers/terminal/settings.ts'
 import { waitFor } from '../../src/workers/terminal/wait/wait-for.ts'
-import { residentMegabytes } from '../harness/process.ts'
 import { serveSide } from '../harness/side.ts'
 
 const silent = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
@@ -152,36 +150,6 @@ const methods = {
     }
     return took
   },
-
-  /** Resident megabytes of this process and of the PTY host, with so many idle sessions; `look`: whose screens were seen once. */
-  async idle({
-    count,
-    look,
-  }: {
-    count: number
-    look: boolean
-  }): Promise<{ readonly host: number; readonly own: number }> {
-    const all: { session: PtySession; screen: ReturnType<typeof followSession> }[] = []
-    for (let each = 0; each < count; each++) {
-      const session = await start(['sh', '-i'])
-      const screen = followSession(session, noAnswer)
-      all.push({ session, screen })
-    }
-    await systemClock.sleep(2_000)
-    if (look) for (const { screen } of all) await screen.snapshot()
-    await systemClock.sleep(1_000)
-    const first = all[0]?.session.info.pid as number
-    const numbers = { host: residentMegabytes(parentOf(first)), own: residentMegabytes(process.pid) }
-    for (const { session, screen } of all) {
-      screen.dispose()
-      await session.close()
-    }
-    return numbers
-  },
-}
-
-function parentOf(pid: number): number {
-  return Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
 }
 
 export type TerminalSide = typeof methods

@@ -7,15 +7,18 @@ import { createInstances, production } from '../../src/app.ts'
 import type { Principal } from '../../src/core/context.ts'
 import type { WorkerResult } from '../../src/core/result.ts'
 import type { OpenInstance } from '../../src/runtime/instance.ts'
+import type { Sshd } from './sshd.ts'
 
 export interface TerminalInstance extends AsyncDisposable {
   readonly instance: OpenInstance
   readonly folder: string
   /** Calls an operation of the worker `terminal`, as the user of this process unless told. */
   call(verb: string, input?: object, principal?: Principal): Promise<WorkerResult>
+  /** Calls an operation of any worker, with what the envelope has. */
+  invoke(operation: string, input: object, envelope?: object, principal?: Principal): Promise<WorkerResult>
   /** The same; fails where it does not complete. */
   // biome-ignore lint/suspicious/noExplicitAny: what a test looks at in an answer, it checks
-  data(verb: string, input?: object): Promise<Record<string, any>>
+  data(verb: string, input?: object, envelope?: object): Promise<Record<string, any>>
   /** Closes it as a command does; its sessions go on. */
   leave(): Promise<void>
   /** Opens it again. */
@@ -25,29 +28,47 @@ export interface TerminalInstance extends AsyncDisposable {
 export interface TerminalInstanceOptions {
   readonly settings?: Readonly<Record<string, unknown>>
   readonly env?: Readonly<Record<string, string>>
+  /** A server that is the target `box`; its key is known. */
+  readonly sshd?: Sshd
+  /** Further fields of its ssh block. */
+  readonly target?: Readonly<Record<string, unknown>>
+  /** Settings of the worker ssh, and whether each worker has a process of its own. */
+  readonly ssh?: Readonly<Record<string, unknown>>
 }
 
 /** A folder with a policy that allows everything. */
-export async function terminalFolder(settings: Readonly<Record<string, unknown>> = {}): Promise<string> {
+export async function terminalFolder(options: Omit<TerminalInstanceOptions, 'env'> = {}): Promise<string> {
+  const { settings, ssh, sshd } = options
   const folder = await mkdtemp(join(tmpdir(), 'mhv-terminal-'))
   await mkdir(join(folder, 'settings'), { mode: 0o700 })
   const terminal = { directories: [folder], host_idle_timeout: 1, commands: ['*'], ...settings }
-  await writeFile(join(folder, 'settings', 'mahavishnu.yaml'), stringify({ version: 1, terminal }))
+  const file = { version: 1, terminal, ssh: { known_hosts: [], config_files: [], ...ssh } }
+  await writeFile(join(folder, 'settings', 'mahavishnu.yaml'), stringify(file))
   const policy = { version: 1, name: 'all', rules: [{ id: 'all', decision: 'allow' }] }
   await writeFile(join(folder, 'settings', 'policy.yaml'), stringify(policy))
+  if (sshd !== undefined) await writeTarget(folder, sshd, options.target)
   return folder
+}
+
+async function writeTarget(folder: string, sshd: Sshd, more: Readonly<Record<string, unknown>> = {}): Promise<void> {
+  const block = { host: sshd.host, port: sshd.port, user: sshd.user, identity_files: [sshd.userKey], ...more }
+  const targets = { box: { tier: 'dev', ssh: block } }
+  await writeFile(join(folder, 'settings', 'inventory.yaml'), stringify({ version: 1, targets }))
+  await writeFile(join(folder, 'known_hosts'), sshd.knownHosts, { mode: 0o600 })
 }
 
 /** The program as it is shipped, in this process, on a folder of its own. */
 export async function terminalInstance(options: TerminalInstanceOptions = {}): Promise<TerminalInstance> {
-  const folder = await terminalFolder(options.settings)
+  const folder = await terminalFolder(options)
   const open = () =>
     createInstances({ ...production(), env: { ...process.env, ...options.env } }).open({ folder, doing: 'test' })
   let instance = await open()
   let isOpen = true
 
+  const invoke: TerminalInstance['invoke'] = (operation, input, envelope = {}, principal = instance.principal) =>
+    instance.invoke({ operation, input, envelope: { wait: 60, ...envelope }, principal, surface: 'embedded' })
   const call: TerminalInstance['call'] = (verb, input = {}, principal = instance.principal) =>
-    instance.invoke({ operation: `terminal.${verb}`, input, envelope: { wait: 60 }, principal, surface: 'embedded' })
+    invoke(`terminal.${verb}`, input, {}, principal)
 
   async function leave(): Promise<void> {
     if (isOpen) await instance.close()
@@ -60,8 +81,9 @@ export async function terminalInstance(options: TerminalInstanceOptions = {}): P
     },
     folder,
     call,
-    async data(verb, input) {
-      const result = await call(verb, input)
+    invoke,
+    async data(verb, input = {}, envelope) {
+      const result = await invoke(`terminal.${verb}`, input, envelope)
       if (result.status !== 'completed') throw new Error(`terminal.${verb}: ${result.error_code} ${result.error}`)
       return result.data as Record<string, unknown>
     },

@@ -7,6 +7,7 @@ import { run } from './operations/run.ts'
 import { runAi } from './operations/run-ai.ts'
 import { send } from './operations/send.ts'
 import { start } from './operations/start.ts'
+import { terminalPorts } from './ports/provided.ts'
 import type { TerminalConnection } from './sessions/hub.ts'
 import { terminalSettings, terminalTarget } from './settings.ts'
 
@@ -20,6 +21,7 @@ export const terminal = defineWorker<typeof terminalSettings, typeof terminalTar
   settings: terminalSettings,
   target: terminalTarget,
   reaches: 'RemotePty',
+  provides: terminalPorts,
   breaker: { failure_threshold: 5, recovery_timeout: 60, half_open_max_calls: 3 },
 
   async connect(context) {

@@ -46,17 +46,18 @@ export async function attach(session: LiveSession, peer: StreamPeer, options: At
   })
   await out.paint()
   const unwatch = session.watch(({ bytes }) => out.push(bytes))
-  peer.onFrame((kind: StreamFrame, payload) => {
-    if (kind === 'detach') over.resolve('detached')
-    else if (kind === 'data') input?.type(payload)
-    else if (kind === 'resize') input?.resize(JSON.parse(payload.toString('utf8')) as StreamSize)
-  })
   const onAbort = () => over.resolve('cancelled')
   options.signal.addEventListener('abort', onAbort, { once: true })
   if (options.signal.aborted) onAbort()
   void peer.closed.then(() => over.resolve('gone'))
   void session.pty.exited.then(() => over.resolve('exited'))
   try {
+    // What came before is told at once, and may be nonsense.
+    peer.onFrame((kind: StreamFrame, payload) => {
+      if (kind === 'detach') over.resolve('detached')
+      else if (kind === 'data') input?.type(payload)
+      else if (kind === 'resize') input?.resize(sizeOf(payload))
+    })
     const why = await over.promise
     out.finish()
     await input?.end()
@@ -71,6 +72,12 @@ export async function attach(session: LiveSession, peer: StreamPeer, options: At
     options.signal.removeEventListener('abort', onAbort)
     peer.end()
   }
+}
+
+/** @throws for what is no size */
+function sizeOf(payload: Buffer): StreamSize {
+  const { rows, cols } = (JSON.parse(payload.toString('utf8')) ?? {}) as Partial<StreamSize>
+  return { rows: Number(rows), cols: Number(cols) }
 }
 
 function createOutput(
@@ -123,7 +130,8 @@ function createOutput(
       if (behind) return
       if (peer.waiting() > BEHIND_BYTES) {
         behind = true
-        void catchUp()
+        // The screen is gone with its session: that ends the attachment.
+        catchUp().catch(() => undefined)
         return
       }
       pass(filter.push(bytes), false)

@@ -99,12 +99,14 @@ export function createStreamServer(parts: {
     }
     early.set(digest, peer)
     const cancel = clock.after(MEET_MS, () => {
+      // Its run has come for it.
+      if (early.get(digest) !== peer) return
       peer.send('refused', { message: 'there is no run with this key' })
       peer.end()
     })
     void peer.closed.then(() => {
       cancel()
-      early.delete(digest)
+      if (early.get(digest) === peer) early.delete(digest)
     })
   }
 

@@ -8,6 +8,7 @@ import type { NativePty } from './native-pty.ts'
 import { foregroundGroup, sendSignal } from './process-groups.ts'
 import { type HostedExit, type HostedSession, type StartParams, WINDOW_BYTES } from './protocol.ts'
 import { createRing } from './ring.ts'
+import type { TypingFirst } from './typing-first.ts'
 
 export interface HostedSessionEvents {
   /** There is output to send. */
@@ -53,12 +54,13 @@ export interface HostedSessionParts {
   readonly clock: Clock
   readonly number: number
   readonly graceMs: number
+  readonly typingFirst: TypingFirst
   readonly events: HostedSessionEvents
 }
 
 /** @throws what startLocalPty does */
 export function createHostSession(params: StartParams, parts: HostedSessionParts): HostSession {
-  const { clock, number, events } = parts
+  const { clock, number, events, typingFirst } = parts
   const ring = createRing(Math.max(params.scrollback_bytes, WINDOW_BYTES))
   const size = { rows: params.rows, cols: params.cols }
   /** Output for which the scrollback has no room before the controller has taken more. At most what one read gives, or the rest at the exit. */
@@ -71,6 +73,8 @@ export function createHostSession(params: StartParams, parts: HostedSessionParts
   let isFlowing = false
   let isWaitedFor = true
   let isPaused = false
+  /** It is the turn of others. */
+  let isResting = false
   let used = clock.now()
   let exit: HostedExit | null = null
   let why: HostedExit['reason'] = 'exited'
@@ -92,7 +96,8 @@ export function createHostSession(params: StartParams, parts: HostedSessionParts
       }
       if (isFlowing) events.output()
       isPaused = held.length > 0 || windowLeft() <= 0
-      return !isPaused
+      rest(typingFirst.read(number, bytes.length))
+      return !isPaused && !isResting
     },
     exit(code, signal) {
       input.end(endedError())
@@ -116,8 +121,17 @@ export function createHostSession(params: StartParams, parts: HostedSessionParts
     if (isFlowing) events.output()
     if (isPaused && held.length === 0 && windowLeft() > 0) {
       isPaused = false
-      pty.resume()
+      if (!isResting) pty.resume()
     }
+  }
+
+  function rest(ms: number): void {
+    if (ms <= 0 || isResting) return
+    isResting = true
+    clock.after(ms, () => {
+      isResting = false
+      if (!isPaused) pty.resume()
+    })
   }
 
   function endedError() {
@@ -162,6 +176,7 @@ export function createHostSession(params: StartParams, parts: HostedSessionParts
 
     write(bytes, done) {
       used = clock.now()
+      typingFirst.typed(number)
       if (exit !== null || ending !== undefined) done(endedError())
       else input.push(bytes, done)
     },

@@ -18,6 +18,7 @@ import {
   type StartParams,
   type ToHost,
 } from './protocol.ts'
+import { createTypingFirst } from './typing-first.ts'
 
 /** Longest first message, and how long it may take to come, before anybody has shown the token. */
 const HELLO_BYTES = 4_096
@@ -60,6 +61,7 @@ export function createPtyHost({ native, clock, token, over }: HostParts): PtyHos
   let isEnding = false
 
   const turns = createOutputTurns(() => controller?.socket, clock)
+  const typingFirst = createTypingFirst(clock)
 
   function find(number: number): HostSession {
     const session = sessions.get(number)
@@ -111,6 +113,7 @@ export function createPtyHost({ native, clock, token, over }: HostParts): PtyHos
         clock,
         number,
         graceMs: limits.close_grace_ms,
+        typingFirst,
         events: {
           output: () => turns.offer(session),
           exit: (exit, end) => controller?.send({ kind: 'exit', session: number, end, exit }),

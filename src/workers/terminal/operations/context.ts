@@ -70,6 +70,11 @@ function shownCommand(command: readonly string[] | null): string | null {
   return marked ? (command[0] as string) : command.join(' ')
 }
 
+/** File of a session's recording, relative to the instance folder; null where it is not recorded. */
+export function recordingPath({ pty, recorded }: LiveSession): string | null {
+  return recorded ? `terminal/recordings/${pty.info.id}.cast.gz` : null
+}
+
 /** The session that a call names, if it is the caller's. @throws MHV_TERMINAL_UNKNOWN */
 export function sessionOf({ connection, principal }: TerminalContext, id: string): LiveSession {
   return connection.session(id, principal)

@@ -3,10 +3,19 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { mhvError } from '../../../core/errors.ts'
 import { defineOperation } from '../../../core/operation.ts'
+import { remoteCommand } from '../sessions/remote-command.ts'
 import { loginShell } from '../sessions/start-place.ts'
 import { newNonce, shellIntegration } from '../wait/shell-integration.ts'
 import { assertAllowed, commandWords } from './command-words.ts'
-import { colsField, describeSession, rowsField, SESSION_ERRORS, sessionShape, type TerminalContext } from './context.ts'
+import {
+  colsField,
+  describeSession,
+  recordingPath,
+  rowsField,
+  SESSION_ERRORS,
+  sessionShape,
+  type TerminalContext,
+} from './context.ts'
 
 const input = z.object({
   command: z
@@ -82,8 +91,7 @@ export const start = defineOperation({
     const words = request.command === undefined ? null : commandWords(request.command)
     if (words !== null) assertAllowed(words[0], ctx.settings.commands)
     const session = await (ctx.target === null ? startHere(ctx, request, words) : startThere(ctx, request, words))
-    const recording = session.recorded ? `terminal/recordings/${session.pty.info.id}.cast.gz` : null
-    return { ...describeSession(session), recording }
+    return { ...describeSession(session), recording: recordingPath(session) }
   },
   summarize: ({ session }) => ({ output: session }),
 })
@@ -128,11 +136,6 @@ async function startThere(ctx: TerminalContext, request: StartInput, words: read
     throw mhvError('MHV_INPUT_INVALID', 'directory and env are for local sessions only')
   }
   const target = ctx.target?.name as string
-  const command = words === null ? null : words.map(shellWord).join(' ')
+  const command = words === null ? null : remoteCommand(words)
   return ctx.connection.startRemote({ ...common(ctx, request), target, command }, ctx.signal)
-}
-
-/** A word as a POSIX shell reads it back. */
-function shellWord(word: string): string {
-  return /^[A-Za-z0-9_./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`
 }

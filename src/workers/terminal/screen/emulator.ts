@@ -21,6 +21,8 @@ export interface Emulator {
 /** Characters of answers that are kept for one batch of output; a program that asks for more reads nothing of it. */
 const MAX_ANSWERS = 4096
 const MAX_TITLE = 256
+/** Bytes emulated in one go, which takes some milliseconds: other sessions have their turn before the next ones. */
+const SLICE_BYTES = 16_384
 
 const WIDTHS = 'mahavishnu'
 
@@ -72,7 +74,11 @@ export async function createEmulator(size: { rows: number; cols: number }, scrol
 
   return {
     terminal,
-    write: (bytes) => new Promise((resolve) => terminal.write(bytes, resolve)),
+    async write(bytes) {
+      for (let at = 0; at < bytes.length; at += SLICE_BYTES) {
+        await new Promise<void>((resolve) => terminal.write(bytes.subarray(at, at + SLICE_BYTES), resolve))
+      }
+    },
     takeAnswers() {
       const taken = answers
       answers = ''

@@ -101,3 +101,41 @@ test('a size that the session refuses is not taken by the screen either', async 
   const { rows, cols } = await screen.snapshot()
   assert.deepEqual([rows, cols], [30, 100])
 })
+
+test('answers wait for a program only up to a bound: one that asks on and on and reads nothing leaves room for what is typed', async () => {
+  const { session } = oldSession('', 0)
+  const listeners: PtyListener[] = []
+  const written: number[] = []
+  let read: () => void = () => undefined
+  const asking: PtySession = {
+    ...session,
+    cursor: () => 0,
+    onData(listener) {
+      listeners.push(listener)
+      return () => undefined
+    },
+    write(bytes) {
+      written.push(bytes.length)
+      return new Promise((resolve) => {
+        read = resolve
+      })
+    },
+  }
+  const screen = followSession(asking, { failed: (error) => assert.fail(String(error)) })
+  let offset = 0
+  const ask = async () => {
+    const bytes = Buffer.from('\x1b[c\x1b[6n'.repeat(500))
+    await listeners[0]?.({ bytes, offset })
+    offset += bytes.length
+    await screen.modes()
+  }
+  for (let round = 0; round < 20; round++) await ask()
+  const waiting = written.reduce((sum, each) => sum + each, 0)
+  assert.ok(waiting > 0 && waiting <= 4_096, `${waiting} bytes wait`)
+  const count = written.length
+  read()
+  await delay(1)
+  await ask()
+  assert.equal(written.length, count + 1, 'it reads again and is answered again')
+  screen.dispose()
+})

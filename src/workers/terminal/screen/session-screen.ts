@@ -1,6 +1,9 @@
 import type { PtyListener, PtySession } from '../sessions/pty-session.ts'
 import { createScreen, type Screen } from './screen.ts'
 
+/** Bytes of answers that may wait for the program: one that asks on and on and reads nothing gets no more. */
+const MAX_UNREAD_ANSWERS = 4_096
+
 export interface SessionScreenOptions {
   /** Rows of history. */
   readonly history?: number
@@ -22,11 +25,20 @@ export interface SessionScreen extends Screen {
  * is read first: what the program asked in it was answered then, and is not answered again.
  */
 export function followSession(session: PtySession, options: SessionScreenOptions): SessionScreen {
+  let unread = 0
   const screen = createScreen({
     ...session.size(),
     ...(options.history === undefined ? {} : { history: options.history }),
     answer: (bytes) => {
-      session.write(bytes).catch(options.failed)
+      // What somebody types has to find room.
+      if (unread > 0 && unread + bytes.length > MAX_UNREAD_ANSWERS) return
+      unread += bytes.length
+      session
+        .write(bytes)
+        .catch(options.failed)
+        .finally(() => {
+          unread -= bytes.length
+        })
     },
   })
   const before = session.cursor()

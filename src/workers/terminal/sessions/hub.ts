@@ -33,6 +33,8 @@ export interface TerminalConnection extends WorkerConnection {
   readonly streams: StreamServer
   readonly recordings: RecordingFiles
   readonly masker: Masker
+  /** Programs that sessions may start: the setting `commands`. */
+  readonly commands: readonly string[]
   /** Folder of the instance. */
   readonly folder: string
   /** Writes out what is to be recorded of a session that goes on. */
@@ -150,6 +152,7 @@ export async function createTerminalHub(context: Context): Promise<TerminalConne
     recordings,
     streams,
     masker,
+    commands: settings.commands,
     folder,
     flush: async (id) => live.get(id)?.flush(),
     startLocal: async (start, nonce) => {

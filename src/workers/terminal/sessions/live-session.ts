@@ -97,7 +97,7 @@ export function createLiveSession(pty: PtySession, parts: LiveSessionParts): Liv
       recorder?.input(text)
     },
     isHidden,
-    echo: () => echoState(pty),
+    echo: () => pty.echo?.() ?? echoState(pty),
     async resize(rows, cols) {
       await screen.resize(rows, cols)
       recorder?.resize(rows, cols)

@@ -157,7 +157,9 @@ export async function createPtySessions(context: SessionsContext): Promise<PtySe
       idle_ms: settings.idle_timeout * 1000,
       lifetime_ms: settings.max_lifetime * 1000,
     }
-    const session = await openRemoteSession(info, { rows, cols }, command, parts, signal)
+    // The program itself leads the session then, as a local one does, and no shell that waits for it.
+    const line = command === null ? null : `exec ${command}`
+    const session = await openRemoteSession(info, { rows, cols }, line, parts, signal)
     add(session)
     return session
   }

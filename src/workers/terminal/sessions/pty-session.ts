@@ -106,6 +106,9 @@ export interface PtySession {
    */
   signal(name: PtySignal): Promise<void>
 
+  /** Of a session on another host: whether what is typed now would be shown. Never rejects. */
+  echo?(): Promise<'hidden' | 'shown' | 'unknown'>
+
   /**
    * Output from a cursor on, as far as the scrollback has it. Works after the end, until `close`.
    *

@@ -20,20 +20,27 @@ const info = {
 } as const
 
 /** A far host that does what the test says. */
-async function opened(parts: { idle_ms?: number; lifetime_ms?: number } = {}) {
+async function opened({ slow = false, ...parts }: { idle_ms?: number; lifetime_ms?: number; slow?: boolean } = {}) {
   const calls: unknown[] = []
   const clock = createFakeClock(0)
   let events: RemotePtyEvents | undefined
   let forgotten = 0
+  const gone = Promise.withResolvers<void>()
+  const writes = Promise.withResolvers<void>()
   const port: RemotePty = {
     async open(request: RemotePtyRequest, given) {
       calls.push(['open', request])
       events = given
       return {
-        write: async (bytes) => void calls.push(['write', String(bytes)]),
+        async write(bytes) {
+          calls.push(['write', String(bytes)])
+          if (slow) await writes.promise
+        },
         resize: async (rows, cols) => void calls.push(['resize', rows, cols]),
         signal: async (name) => void calls.push(['signal', name]),
+        echo: async () => 'hidden',
         close: async () => void calls.push(['close']),
+        ended: () => gone.promise,
       }
     },
   }
@@ -55,7 +62,7 @@ async function opened(parts: { idle_ms?: number; lifetime_ms?: number } = {}) {
     },
     new AbortController().signal,
   )
-  return { session, calls, clock, events: events as RemotePtyEvents, forgotten: () => forgotten }
+  return { session, calls, clock, events: events as RemotePtyEvents, forgotten: () => forgotten, gone, writes }
 }
 
 test('a remote session passes everything on to the port', async () => {
@@ -68,7 +75,7 @@ test('a remote session passes everything on to the port', async () => {
     ['open', { target: 'web', term: 'xterm', rows: 24, cols: 80, command: 'top' }],
     ['write', 'q'],
     ['resize', 50, 132],
-    ['signal', 'SIGINT'],
+    ['signal', 'INT'],
   ])
 })
 
@@ -114,6 +121,28 @@ test('a connection that ends without a word leaves the session lost', async () =
   await assert.rejects(session.write(Buffer.from('x')), { code: 'MHV_TERMINAL_LOST' })
 })
 
+test('a worker that is gone with the connection leaves the session lost', async () => {
+  const { session, gone } = await opened()
+  gone.reject(new Error('its process ended'))
+  assert.equal((await session.exited).reason, 'lost')
+  assert.equal(await session.echo(), 'unknown')
+})
+
+test('a signal that ended a remote program has the name that it has for a local one', async () => {
+  const { session, events } = await opened()
+  events.exit({ exit_code: null, signal: 'KILL' })
+  assert.deepEqual(await session.exited, { exit_code: null, signal: 'SIGKILL', reason: 'exited', at: 0 })
+})
+
+test('what was typed into a connection that breaks meanwhile is not said to be typed', async () => {
+  const { session, events, writes } = await opened({ slow: true })
+  const typed = session.write(Buffer.from('x'))
+  await assert.rejects(session.write(Buffer.alloc(MEBIBYTE)), { code: 'MHV_TERMINAL_INPUT_FULL' })
+  events.exit({ exit_code: null, signal: null })
+  writes.resolve()
+  await assert.rejects(typed, { code: 'MHV_TERMINAL_LOST' })
+})
+
 test('the scrollback of a remote session says what is gone', async () => {
   const { session, events } = await opened()
   session.onData(() => undefined)
@@ -127,6 +156,7 @@ test('the scrollback of a remote session says what is gone', async () => {
 
 test('a remote session that nobody uses is ended, and forgotten after as long again', async () => {
   const { session, calls, clock, events, forgotten } = await opened({ idle_ms: 1_000 })
+  session.onData(() => undefined)
   await clock.advance(900)
   await events.data(Buffer.from('still here'))
   await clock.advance(900)
@@ -141,6 +171,7 @@ test('a remote session that nobody uses is ended, and forgotten after as long ag
 
 test('a remote session ends at the end of its life, used or not', async () => {
   const { session, clock, events } = await opened({ idle_ms: 1_000, lifetime_ms: 2_500 })
+  session.onData(() => undefined)
   for (let step = 0; step < 5; step += 1) {
     await events.data(Buffer.from('busy'))
     await clock.advance(500)

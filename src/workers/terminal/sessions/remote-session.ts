@@ -1,8 +1,8 @@
 import type { Clock } from '../../../core/clock.ts'
 import type { Logger } from '../../../core/context.ts'
 import { mhvError } from '../../../core/errors.ts'
-import type { RemotePty, RemotePtySession } from '../../../core/ports.ts'
-import { MAX_READ_BYTES, WINDOW_BYTES } from '../host/protocol.ts'
+import type { RemotePty, RemotePtyEcho, RemotePtySession, RemotePtySignal } from '../../../core/ports.ts'
+import { MAX_INPUT_BYTES, MAX_READ_BYTES, WINDOW_BYTES } from '../host/protocol.ts'
 import { createRing } from '../host/ring.ts'
 import { createListeners } from './listeners.ts'
 import type { PtyEnd, PtyExit, PtyInfo, PtySession, PtySize } from './pty-session.ts'
@@ -19,6 +19,11 @@ export interface RemoteSessionParts {
   forgotten(): void
 }
 
+/** A session of another host: what hides the keys there is asked of that host. */
+export interface RemoteSession extends PtySession {
+  readonly echo: () => Promise<RemotePtyEcho>
+}
+
 /**
  * Opens a terminal on another host. Its scrollback is here, and it ends with this process.
  *
@@ -30,7 +35,7 @@ export async function openRemoteSession(
   command: string | null,
   parts: RemoteSessionParts,
   signal: AbortSignal,
-): Promise<PtySession> {
+): Promise<RemoteSession> {
   const { clock, log } = parts
   const ring = createRing(Math.max(parts.scrollback_bytes, WINDOW_BYTES))
   let { rows, cols } = size
@@ -65,7 +70,8 @@ export async function openRemoteSession(
       room?.resolve()
       room = undefined
     }
-    if (ended !== undefined && cursor === ring.end()) tellEnd(ended)
+    const isLeft = cursor < ring.end() && (isFlowing || ended?.reason !== 'lost')
+    if (ended !== undefined && !isLeft) tellEnd(ended)
   }
 
   function tellEnd(known: PtyExit): void {
@@ -77,8 +83,9 @@ export async function openRemoteSession(
     exited.resolve(exit)
   }
 
-  function end(exit_code: number | null, signalName: string | null): void {
+  function end(exit_code: number | null, name: string | null): void {
     if (ended !== undefined) return
+    const signalName = name === null ? null : `SIG${name.replace(/^SIG/, '')}`
     // Neither code nor signal: the connection ended before anything was told.
     const reason = why === 'exited' && exit_code === null && signalName === null ? 'lost' : why
     used = clock.now()
@@ -146,9 +153,42 @@ export async function openRemoteSession(
     signal,
   )
   watch()
+  // The worker that has the connection is gone: nobody will ever tell how this ended.
+  far.ended().catch((error: unknown) => {
+    const message = error instanceof Error ? error.message : String(error)
+    log.warn('the connection of a terminal session is gone', { session: info.id, error: message })
+    end(null, null)
+  })
+
+  /** Bytes that the far host has not taken yet. */
+  let typing = 0
+
+  async function write(bytes: Uint8Array): Promise<void> {
+    if (typing + bytes.length > MAX_INPUT_BYTES) {
+      const message = `${typing} bytes of input wait already, and ${MAX_INPUT_BYTES} may`
+      throw mhvError('MHV_TERMINAL_INPUT_FULL', message)
+    }
+    typing += bytes.length
+    try {
+      await far.write(bytes)
+    } catch (error) {
+      // Told before the end of the session is, where both come of the same.
+      if (ended === undefined) throw lost(error)
+      mustRun()
+      throw error
+    } finally {
+      typing -= bytes.length
+    }
+    if (ended?.reason === 'lost') mustRun()
+  }
+
+  function lost(cause?: unknown) {
+    const message = `the connection of session ${info.id} was lost`
+    return mhvError('MHV_TERMINAL_LOST', message, cause === undefined ? {} : { cause })
+  }
 
   function mustRun(): void {
-    if (ended?.reason === 'lost') throw mhvError('MHV_TERMINAL_LOST', `the connection of session ${info.id} was lost`)
+    if (ended?.reason === 'lost') throw lost()
     if (ended !== undefined || closing !== undefined) {
       throw mhvError('MHV_TERMINAL_ENDED', `the program of session ${info.id} has ended`)
     }
@@ -181,7 +221,7 @@ export async function openRemoteSession(
     async write(bytes) {
       mustRun()
       used = clock.now()
-      await far.write(bytes)
+      await write(bytes)
     },
     async resize(newRows, newCols) {
       mustRun()
@@ -191,7 +231,7 @@ export async function openRemoteSession(
     },
     async signal(name) {
       mustRun()
-      await far.signal(name)
+      await far.signal(name.slice('SIG'.length) as RemotePtySignal)
     },
     async read(offset, max = MAX_READ_BYTES) {
       const from = Math.min(Math.max(offset, ring.start()), ring.end())
@@ -207,5 +247,6 @@ export async function openRemoteSession(
       return remove
     },
     close,
+    echo: async () => (ended === undefined ? far.echo() : 'unknown'),
   }
 }

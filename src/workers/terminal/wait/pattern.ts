@@ -1,11 +1,14 @@
 import { mhvError } from '../../../core/errors.ts'
 import { quoted } from '../../../core/suggest.ts'
+import { longestPlainPart, requiredLiteral } from './required-literal.ts'
 
 export const MAX_PATTERN = 1000
 /** Characters of a match that a result repeats. */
 const MAX_MATCH = 2000
 
 export interface Pattern {
+  /** A text without control characters that is in every match; null where none is known. */
+  readonly literal: string | null
   /** The first match and its groups; null where there is none. Time grows with the text's length, never faster. */
   find(text: string): PatternMatch | null
 }
@@ -18,7 +21,10 @@ export interface PatternMatch {
 /** Plain text, found as it stands. */
 export function textPattern(wanted: string): Pattern {
   if (wanted === '' || wanted.length > MAX_PATTERN) throw lengthError('text')
-  return { find: (text) => (text.includes(wanted) ? { text: wanted, groups: [] } : null) }
+  return {
+    literal: longestPlainPart(wanted),
+    find: (text) => (text.includes(wanted) ? { text: wanted, groups: [] } : null),
+  }
 }
 
 /**
@@ -42,6 +48,7 @@ export async function regexPattern(source: string): Promise<Pattern> {
   }
   const compiled = compile()
   return {
+    literal: requiredLiteral(source),
     find(text) {
       const matcher = compiled.matcher(text)
       if (!matcher.find()) return null

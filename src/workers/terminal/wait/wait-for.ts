@@ -167,10 +167,11 @@ function watchOutput(
   fail: (error: unknown) => void,
 ): () => void {
   const { screen, pattern } = waiting
-  const text = createOutputText()
+  const text = createOutputText(pattern?.pattern.literal ?? null)
   const until = screen.end()
   const search = (bytes: Uint8Array, end: number) => {
-    const match = pattern?.pattern.find(text.push(bytes))
+    const written = text.push(bytes)
+    const match = written === null ? null : pattern?.pattern.find(written)
     if (match && pattern) found({ outcome: pattern.kind, match, offset: end })
   }
   let held: { bytes: Uint8Array; offset: number }[] | undefined = []
