@@ -50,7 +50,10 @@ suite('a run whose worker process died', () => {
       },
     )
     const result = await fixture.run(fixture.call('probe.script'))
-    assert.deepEqual([result.status, result.error_code, (result.data as { value: number }).value], ['completed', null, 14])
+    assert.deepEqual(
+      [result.status, result.error_code, (result.data as { value: number }).value],
+      ['completed', null, 14],
+    )
     assert.deepEqual(fixture.acts, ['run', 'resume'])
     const chunks = await fixture.parts.store.getOutput(result.run_id, 0, 1_000)
     assert.equal(Buffer.concat(chunks.map(({ bytes }) => bytes)).toString(), 'one\ntwo\nthree\n')
