@@ -21,6 +21,7 @@ import { runTool } from './lint/tool.ts'
 import {
   type Coverage,
   excludedFromCoverage,
+  isMeasured,
   keepOwnCounters,
   measureCoverage,
   requiredCoverage,
@@ -86,7 +87,7 @@ async function runFiles(files: readonly string[], concurrency: number): Promise<
   async function work(): Promise<void> {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       const [index, file] = next
-      const coverageFolder = filtered ? undefined : join(raw, `file-${index}`)
+      const coverageFolder = filtered || !isMeasured(file) ? undefined : join(raw, `file-${index}`)
       const done = await runFile(file, { runId, timeoutMs: fileTimeoutMs, coverageFolder })
       results.push(...done.tests)
       reportFile(done)

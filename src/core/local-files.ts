@@ -130,14 +130,11 @@ function within(path: string, folder: string): boolean {
 async function openFrom(asked: string, full: string, roots: LocalRoots, create: boolean): Promise<LocalFolder> {
   const root = rootOf(full, roots)
   if (root === undefined) throw outside(asked, roots)
-  if (root === roots.folders[0]) await mkdir(root, { recursive: true, mode: 0o700 }).catch(() => undefined)
-  const realRoot = await realpath(root).catch((error: unknown) => {
-    throw localError(error, root)
-  })
+  const realRoot = await openedRoot(root, root === roots.folders[0])
   // Links of the way are allowed where they stay inside: resolved first, then walked without following any.
   const { real, missing } = await resolvedAsFarAsItIs(full)
   if (!within(real, realRoot)) throw outside(asked, roots)
-  const closed = roots.closed === undefined ? undefined : await realpath(roots.closed).catch(() => undefined)
+  const closed = await realClosed(roots)
   if (closed !== undefined && within(real, closed) && !within(realRoot, closed)) throw outside(asked, roots)
   if (missing.length > 0 && !create) throw notFound(full)
   const existing = relative(realRoot, real).split(sep).filter(Boolean)
@@ -149,6 +146,36 @@ async function openFrom(asked: string, full: string, roots: LocalRoots, create: 
   return folder
 }
 
+/** Where a root really lies. The first one is made when it is missing. */
+async function openedRoot(root: string, make: boolean): Promise<string> {
+  try {
+    const there = await ifThere(realpath(root))
+    if (there !== undefined) return there
+    if (make) await mkdir(root, { recursive: true, mode: 0o700 })
+    return await realpath(root)
+  } catch (error) {
+    throw localError(error, root)
+  }
+}
+
+/** Where the closed folder really lies; undefined where there is none. One that cannot be told closes everything. */
+async function realClosed({ closed }: LocalRoots): Promise<string | undefined> {
+  if (closed === undefined) return undefined
+  return ifThere(realpath(closed)).catch((error: unknown) => {
+    throw localError(error, closed)
+  })
+}
+
+/** What a call gives, or undefined where the file system says that there is no such thing, and only then. */
+async function ifThere<T>(call: Promise<T>): Promise<T | undefined> {
+  try {
+    return await call
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined
+    throw error
+  }
+}
+
 async function resolvedAsFarAsItIs(path: string): Promise<{ real: string; missing: string[] }> {
   const missing: string[] = []
   for (let at = path; ; at = dirname(at)) {
@@ -157,10 +184,18 @@ async function resolvedAsFarAsItIs(path: string): Promise<{ real: string; missin
     } catch (error) {
       if (systemCode(error) !== 'ENOENT' || dirname(at) === at) throw localError(error, at)
       // A link that leads nowhere is no missing folder: making it would make what it points at.
-      const there = await lstat(at).catch(() => undefined)
-      if (there !== undefined) throw localError(error, at)
+      if (await isThere(at)) throw localError(error, at)
       missing.unshift(basename(at))
     }
+  }
+}
+
+/** Whether a name is taken, by a link that leads nowhere as well. */
+async function isThere(path: string): Promise<boolean> {
+  try {
+    return (await ifThere(lstat(path))) !== undefined
+  } catch (error) {
+    throw localError(error, path)
   }
 }
 
@@ -196,10 +231,7 @@ async function openFolder(way: string, path: string): Promise<LocalFolder> {
     },
     stat: (name) =>
       attempt(name, async () => {
-        const facts = await lstat(at(name)).catch((error: unknown) => {
-          if (systemCode(error) === 'ENOENT') return undefined
-          throw error
-        })
+        const facts = await ifThere(lstat(at(name)))
         if (facts === undefined) return undefined
         const { size, mode, mtimeMs } = facts
         return { kind: kindOf(facts), bytes: size, mode: mode & 0o7777, modified: mtimeMs }
@@ -249,7 +281,7 @@ async function openFolder(way: string, path: string): Promise<LocalFolder> {
       attempt(name, async () => {
         // Under a name of its own first: a link cannot be made in the place of another.
         const temp = at(`.mahavishnu-link-${process.pid}-${handle.fd}.part`)
-        await unlink(temp).catch(() => undefined)
+        await ifThere(unlink(temp))
         await symlink(target, temp)
         await rename(temp, at(name)).catch(async (error: unknown) => {
           await unlink(temp)

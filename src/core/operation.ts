@@ -110,6 +110,9 @@ export interface OperationSpec<
   /**
    * Called once the end of such a run is in the journal, whatever it is: removes what was kept on the far side so that
    * it could be taken up. May not come where the process ends before. Its failure changes nothing.
+   *
+   * Comes also, without a `run` or `resume` before it in this process, for a run that was cut off and that nobody takes up:
+   * what it has begun is ended then.
    */
   settle?(context: X, input: z.output<I>): Promise<void>
   /**

@@ -8,7 +8,10 @@ import type { ControlCall } from '../runtime/control.ts'
 /** A JSON Schema (draft 2020-12) as the surfaces publish it. */
 export type PublicSchema = Readonly<Record<string, unknown>>
 
-/** What a call takes and what it answers: the same on every surface, made here and nowhere else. */
+/**
+ * What a call takes and what it answers: the same on every surface, made here and nowhere else. Each is made when it is
+ * read: a command line is parsed by the inputs of all calls and by no output.
+ */
 export interface CallSchemas {
   readonly input: PublicSchema
   readonly output: PublicSchema
@@ -36,8 +39,12 @@ export function operationSchemas(operation: RegisteredOperation): CallSchemas {
     ),
   }
   return {
-    input: publicSchema(z.strictObject(shape), 'input'),
-    output: publicSchema(workerResultSchema(spec.output), 'output'),
+    get input() {
+      return publicSchema(z.strictObject(shape), 'input')
+    },
+    get output() {
+      return publicSchema(workerResultSchema(spec.output), 'output')
+    },
   }
 }
 
@@ -47,7 +54,14 @@ function targetField(spec: OperationSpec) {
 }
 
 export function controlSchemas({ input, output }: ControlCall): CallSchemas {
-  return { input: publicSchema(z.strictObject(input.shape), 'input'), output: publicSchema(output, 'output') }
+  return {
+    get input() {
+      return publicSchema(z.strictObject(input.shape), 'input')
+    },
+    get output() {
+      return publicSchema(output, 'output')
+    },
+  }
 }
 
 /** The JSON Schema of a schema, in the spelling that most clients understand. */

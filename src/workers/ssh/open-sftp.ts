@@ -1,3 +1,4 @@
+import { toMhvError } from '../../core/errors.ts'
 import type { SshConnection } from './connection.ts'
 import type { LoginShell } from './login-shell.ts'
 import { openPlace } from './open-channel.ts'
@@ -32,10 +33,19 @@ export async function withSftp<T>(
     const { sftp, lease } = await Promise.race([opening, aborted])
     try {
       return await use(sftp, lease.connection, lease.shell)
+    } catch (error) {
+      throw endedByUs(call.signal, error) ? call.signal.reason : error
     } finally {
       sftp.close()
     }
   } finally {
     call.signal.removeEventListener('abort', onAbort)
   }
+}
+
+/** The session was ended because the run was, and not lost. A reason that says that nothing was done is not known to be true. */
+function endedByUs({ aborted, reason }: AbortSignal, error: unknown): boolean {
+  return (
+    aborted && toMhvError(error).code === 'MHV_SSH_CONNECTION_LOST' && toMhvError(reason).spec.phase !== 'before-effect'
+  )
 }

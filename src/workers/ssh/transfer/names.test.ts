@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { isPattern, joinRemote, matchesName, splitPattern, splitRemote, staysInside } from './names.ts'
+import { isPattern, joinRemote, matchesName, plainRemote, splitPattern, splitRemote, staysInside } from './names.ts'
 import { isTempName, onceId, resumeId, tempName } from './temp-name.ts'
 
 suite('names of a transfer', () => {
   test('a temporary name fits into 255 bytes, is told apart, and is known again', () => {
-    const id = onceId('01JZZZZZZZZZZZZZZZZZABCDEF')
+    const id = onceId('01JZZZZZZZZZZZZZZZZZABCDEF', '/a')
     for (const name of ['a', 'x'.repeat(255), '☃'.repeat(85), 'new\nline', '💥'.repeat(63)]) {
       const temp = tempName(name, id)
       assert.ok(Buffer.byteLength(temp) <= 255, temp)
@@ -41,11 +41,19 @@ suite('names of a transfer', () => {
     assert.deepEqual([joinRemote('.', 'a'), joinRemote('/', 'a'), joinRemote('x/', 'a')], ['a', '/a', 'x/a'])
   })
 
+  test('spellings of a remote path that change nothing are one', () => {
+    for (const path of ['a/b', './a/b', 'a//b', '././/a/././/b', 'a/./b']) assert.equal(plainRemote(path), 'a/b', path)
+    for (const path of ['/a/b', '../a', 'a/../b', '.a/b.', 'a./b']) assert.equal(plainRemote(path), path)
+    assert.equal(plainRemote('//a'), '/a')
+  })
+
   test('a link that would lead out of its tree is told by its text', () => {
     for (const [depth, target, inside] of [
       [0, 'a', true],
-      [0, 'a/../b', true],
       [1, '../a', true],
+      [2, './..//../a/b', true],
+      [0, 'a/../b', false],
+      [3, '../a/..', false],
       [0, '..', false],
       [1, 'x/../../..', false],
       [5, '/etc', false],

@@ -30,6 +30,11 @@ export function joinRemote(folder: string, name: string): string {
   return folder.endsWith('/') ? `${folder}${name}` : `${folder}/${name}`
 }
 
+/** The same for spellings that differ only in what changes nothing: `./a` and `a//b`. Not `..`: it may follow a link. */
+export function plainRemote(path: string): string {
+  return path.replace(/\/(\.?\/)+/g, '/').replace(/^(\.\/)+/, '')
+}
+
 /** Folder and name of a remote path; the folder of a bare name is the home folder. */
 export function splitRemote(path: string): { readonly folder: string; readonly name: string } {
   const at = path.lastIndexOf('/')
@@ -46,15 +51,17 @@ export function isRepresentable(name: string): boolean {
 
 /**
  * Whether a link, from the folder that many levels below the root of a tree, leads to a place inside the tree by its
- * text alone.
+ * text alone. `..` counts only before the first name: behind one that is a link itself, it leads up from wherever that
+ * one leads, so links that are harmless one by one could lead out together.
  */
 export function staysInside(depth: number, target: string): boolean {
   if (target === '' || target.startsWith('/') || target.includes('\0')) return false
   let level = depth
+  let below = false
   for (const step of target.split('/')) {
     if (step === '' || step === '.') continue
-    level += step === '..' ? -1 : 1
-    if (level < 0) return false
+    if (step !== '..') below = true
+    else if (below || --level < 0) return false
   }
   return true
 }

@@ -29,41 +29,61 @@ interface Downloads {
   readonly endpoint: string
   readonly signal: AbortSignal
   readonly plan: PlanBuilder
+  /** Entries of all the folders that are being gone through: a host may list folders in folders without end. */
+  readonly held: { count: number }
 }
 
 /** Looks at the remote side and writes nothing. Every name is the server's, and none of them is believed. */
-export async function planDownload(parts: Omit<Downloads, 'plan'>): Promise<Plan> {
-  const downloads: Downloads = { ...parts, plan: createPlan(({ local }) => local) }
+export async function planDownload(parts: Omit<Downloads, 'plan' | 'held'>): Promise<Plan> {
+  const downloads: Downloads = { ...parts, plan: createPlan(({ local }) => local), held: { count: 0 } }
   for (const { local, remote } of parts.input.files) {
     const { base, patterns } = parts.input.glob ? splitPattern(remote) : { base: remote, patterns: [] }
     if (patterns.length === 0) {
       await planNamed(downloads, remote, local, false)
       continue
     }
-    const found = await matchesIn(downloads, base, patterns)
+    const found: string[] = []
+    await matchesIn(downloads, base, patterns, found)
     if (found.length === 0) throw badSource(remote, 'matches nothing on the host')
     for (const path of found) await planNamed(downloads, path, join(local, splitRemote(path).name), true)
   }
   return downloads.plan.done()
 }
 
-async function matchesIn(downloads: Downloads, folder: string, patterns: readonly string[]): Promise<string[]> {
+async function matchesIn(
+  downloads: Downloads,
+  folder: string,
+  patterns: readonly string[],
+  found: string[],
+): Promise<void> {
   const [pattern = '', ...rest] = patterns
-  const entries = (await entriesOf(downloads, folder)).filter(({ name }) => matchesName(pattern, name))
-  if (rest.length === 0) {
-    return entries
-      .filter(({ name }) => !isTempName(name) && isRepresentable(name))
-      .map(({ name }) => joinRemote(folder, name))
+  await eachEntry(downloads, folder, async ({ name, kind }) => {
+    if (!matchesName(pattern, name)) return
+    if (rest.length > 0) {
+      if (kind === 'directory') await matchesIn(downloads, joinRemote(folder, name), rest, found)
+    } else if (!isTempName(name) && isRepresentable(name)) {
+      if (found.length >= MAX_ENTRIES) throw badSource(folder, `has more than ${MAX_ENTRIES} matches`)
+      found.push(joinRemote(folder, name))
+    }
+  })
+}
+
+async function eachEntry(
+  downloads: Downloads,
+  path: string,
+  use: (entry: RemoteEntry) => void | Promise<void>,
+): Promise<void> {
+  const entries = await entriesOf(downloads, path)
+  downloads.held.count += entries.length
+  try {
+    for (const entry of entries) await use(entry)
+  } finally {
+    downloads.held.count -= entries.length
   }
-  const found: string[] = []
-  for (const { name, kind } of entries) {
-    if (kind === 'directory') found.push(...(await matchesIn(downloads, joinRemote(folder, name), rest)))
-  }
-  return found
 }
 
 /** What the server lists, in the order of the names; a name that leads elsewhere ends everything. */
-async function entriesOf({ remote, endpoint, signal }: Downloads, path: string): Promise<RemoteEntry[]> {
+async function entriesOf({ remote, endpoint, signal, held }: Downloads, path: string): Promise<RemoteEntry[]> {
   const entries: RemoteEntry[] = []
   const names = new Set<string>()
   try {
@@ -79,7 +99,8 @@ async function entriesOf({ remote, endpoint, signal }: Downloads, path: string):
         names.add(entry.name)
         entries.push(entry)
       }
-      if (entries.length > MAX_ENTRIES) throw badSource(path, `has more than ${MAX_ENTRIES} entries`)
+      if (held.count + entries.length > MAX_ENTRIES)
+        throw badSource(path, `has more than ${MAX_ENTRIES} entries, with the folders above it`)
     })
   } catch (error) {
     throw await sftpError(error, { doing: 'list', path, endpoint })
@@ -178,7 +199,7 @@ async function planTree(
     mtime: 0,
     mode: undefined,
   })
-  for (const entry of await entriesOf(downloads, path)) {
+  await eachEntry(downloads, path, async (entry) => {
     const remote = joinRemote(path, entry.name)
     const place = { folder: local, name: entry.name }
     const target = join(local, entry.name)
@@ -189,7 +210,7 @@ async function planTree(
     else if (facts?.kind === 'directory') await planTree(downloads, remote, target, depth + 1, above)
     else if (facts?.kind === 'symlink') await planLink(downloads, remote, place, depth, above)
     else plan.skip({ local: target, remote, reason: 'no regular file' })
-  }
+  })
 }
 
 async function planLink(
@@ -202,10 +223,15 @@ async function planLink(
   const { input, plan, folderRef, remote: files } = downloads
   const { folder, name } = place
   const local = join(folder, name)
+  const failed =
+    (doing: string) =>
+    async (error: unknown): Promise<never> => {
+      throw await sftpError(error, { doing, path: remote, endpoint: downloads.endpoint })
+    }
   if (input.symlinks === 'refuse') throw badSource(remote, 'is a symbolic link, and symlinks is refuse')
   if (input.symlinks === 'skip') return plan.skip({ local, remote, reason: 'a symbolic link' })
   if (input.symlinks === 'copy') {
-    const link = await files.readlink(remote)
+    const link = await files.readlink(remote).catch(failed('read'))
     if (!staysInside(depth, link))
       throw badName(remote, `is a link that leads out of the tree, to ${JSON.stringify(link)}`)
     if (!isRepresentable(link)) return plan.skip({ local, remote, reason: 'a link to a name that is not UTF-8' })
@@ -224,7 +250,7 @@ async function planLink(
   const facts = await look(downloads, remote, true)
   if (facts?.kind === 'file') return addFile(downloads, remote, facts, place)
   if (facts?.kind === 'directory' && input.recursive) {
-    const real = await files.realpath(remote)
+    const real = await files.realpath(remote).catch(failed('resolve'))
     if (above.includes(real)) throw badSource(remote, 'is a link to a folder that was reached by a link before')
     return planTree(downloads, remote, local, depth + 1, [...above, real])
   }

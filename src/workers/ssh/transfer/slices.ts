@@ -198,7 +198,7 @@ async function makeLink(transfer: Transfer, item: Item, report: Report): Promise
     return taken ? report.skipped({ ...item, reason: 'the target exists' }) : report.linked(item)
   }
   const { folder, name } = splitRemote(item.remote)
-  const temp = joinRemote(folder, tempName(name, onceId(ctx.run_id)))
+  const temp = joinRemote(folder, tempName(name, onceId(ctx.run_id, item.remote)))
   try {
     if (input.overwrite === 'never' && (await remote.lstat(item.remote)) !== undefined)
       return report.skipped({ ...item, reason: 'the target exists' })

@@ -3,7 +3,7 @@ import type { FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type LocalFolder, localError } from '../../../core/local-files.ts'
 import { sftpError } from '../files/sftp-errors.ts'
-import { badSource, badTarget } from './errors.ts'
+import { badSource, badTarget, notEmpty } from './errors.ts'
 import { fetchFile } from './fetch-file.ts'
 import { chmodFd, statFd, syncFd, touchFd, truncateFd } from './local-fd.ts'
 import type { RemoteFacts, RemoteFiles } from './remote-files.ts'
@@ -27,6 +27,7 @@ export async function stageDownload(transfer: Transfer, item: Item, remote: Remo
   try {
     const facts = await remote.fstat(handle)
     if (facts.kind !== 'file') throw badSource(item.remote, 'is no regular file any more')
+    if (facts.size === 0 && (await remote.read(handle, Buffer.alloc(1), 1, 0)) > 0) throw notEmpty(item.remote)
     return await item.folder.use((folder) => stage(transfer, item, remote, handle, facts, folder, began))
   } catch (error) {
     throw await sftpError(error, { doing: 'read', path: item.remote, endpoint: transfer.endpoint })
@@ -78,7 +79,7 @@ function tempOf({ input, ctx }: Transfer, item: Item, facts: RemoteFacts): strin
   const { size, mtime } = facts
   const id = input.resume
     ? resumeId({ direction: 'download', source: item.remote, size, mtime, target: item.local })
-    : onceId(ctx.run_id)
+    : onceId(ctx.run_id, item.local)
   return tempName(item.name, id)
 }
 
@@ -112,8 +113,23 @@ async function openKept(
   folder: LocalFolder,
   temp: string,
 ): Promise<Opened | undefined> {
-  const { ctx, call, note } = transfer
   const into = await folder.create(temp, true)
+  // Its name can be foretold: a file that somebody else put there would stay theirs, and open to them.
+  if ((await into.stat()).uid !== process.geteuid?.()) {
+    await into.close()
+    return undefined
+  }
+  try {
+    return await goOn(transfer, item, facts, into)
+  } catch (error) {
+    await into.close()
+    throw error
+  }
+}
+
+/** Behind what is there, where it is the beginning of the file; from the first byte otherwise. */
+async function goOn(transfer: Transfer, item: Item, facts: RemoteFacts, into: FileHandle): Promise<Opened> {
+  const { ctx, call, note } = transfer
   const { size } = await statFd(into.fd)
   if (size > 0 && size <= facts.size) {
     const [hash, answer] = await Promise.all([

@@ -1,8 +1,9 @@
 import { createHash, type Hash } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
+import { localError } from '../../../core/local-files.ts'
 import { type SftpRequest, sftpError } from '../files/sftp-errors.ts'
-import { badTarget, mismatch } from './errors.ts'
-import { type LocalFacts, statFd } from './local-fd.ts'
+import { badTarget, mismatch, notEmpty } from './errors.ts'
+import { type LocalFacts, readFd, statFd } from './local-fd.ts'
 import { joinRemote, splitRemote } from './names.ts'
 import { placeRemote } from './place-remote.ts'
 import { codeOf, type RemoteFiles, SFTP_NO_SUCH_FILE } from './remote-files.ts'
@@ -34,6 +35,7 @@ async function stage(transfer: Transfer, item: Item, remote: RemoteFiles, source
   const { input, ctx, meter } = transfer
   const began = ctx.clock.monotonic()
   const facts = await statFd(source.fd)
+  if (facts.size === 0) await refuseFalselyEmpty(source, item.local)
   const temp = tempPath(transfer, item, facts)
   const discard = () => remote.unlink(temp).catch(() => undefined)
   const opened = await openTemp(transfer, remote, source, facts, temp)
@@ -62,6 +64,13 @@ async function stage(transfer: Transfer, item: Item, remote: RemoteFiles, source
     ctx.log.debug('a file was not sent', { error_code: known.code, kept: keep })
     throw known
   }
+}
+
+async function refuseFalselyEmpty(source: FileHandle, path: string): Promise<void> {
+  const read = await readFd(source.fd, Buffer.alloc(1), 1, 0).catch((error: unknown) => {
+    throw localError(error, path)
+  })
+  if (read > 0) throw notEmpty(path)
 }
 
 /** A small file that was read whole. */
@@ -102,7 +111,7 @@ function tempPath({ input, ctx }: Transfer, item: Item, facts: LocalFacts): stri
   const { folder, name } = splitRemote(item.remote)
   const id = input.resume
     ? resumeId({ direction: 'upload', source: item.local, size: facts.size, mtime: facts.mtimeMs, target: item.remote })
-    : onceId(ctx.run_id)
+    : onceId(ctx.run_id, item.remote)
   return joinRemote(folder, tempName(name, id))
 }
 
@@ -148,7 +157,10 @@ async function openKept(
   temp: string,
 ): Promise<Opened | undefined> {
   const { ctx, call, note } = transfer
-  const kept = await remote.lstat(temp)
+  const failed = async (error: unknown): Promise<never> => {
+    throw await sftpError(error, { doing: 'go on with', path: temp, endpoint: transfer.endpoint })
+  }
+  const kept = await remote.lstat(temp).catch(failed)
   if (kept === undefined || kept.kind !== 'file' || kept.size === 0 || kept.size > facts.size) return undefined
   const answer = await hashRemote(ctx.connection, call, [temp])
   if (answer.kind !== 'hashes') {
@@ -160,7 +172,7 @@ async function openKept(
     note('what was there from an earlier attempt was not the beginning of the file: it was sent anew')
     return undefined
   }
-  return { handle: await remote.open(temp, 'r+'), from: kept.size, hash }
+  return { handle: await remote.open(temp, 'r+').catch(failed), from: kept.size, hash }
 }
 
 /** Mode, time, durability, and the end of the handle: sent at once, since a server answers in order. */

@@ -28,9 +28,15 @@ export function isTempName(name: string): boolean {
   return /^\..*\.mahavishnu-[0-9a-z]+\.part$/s.test(name)
 }
 
-/** Id of a file that nobody takes up again: of the run alone, so that the next attempt of the run replaces it. */
-export function onceId(runId: string): string {
-  return runId.toLowerCase().slice(-12)
+/**
+ * Id of a file that nobody takes up again: of the run and the target as it is written, so that the next attempt of the
+ * run replaces it, and two ways of writing one target (through a link, or in other case) do not share it.
+ */
+export function onceId(runId: string, target: string): string {
+  return createHash('sha256')
+    .update(JSON.stringify([runId, target]))
+    .digest('hex')
+    .slice(0, 16)
 }
 
 /** Id of a file that may be taken up again: the same for the same source facts and target, in whatever run. */
