@@ -78,6 +78,11 @@ export interface OperationSpec<
   readonly effect: Effect
   /** Narrows the effect by the input; may never widen it. */
   effectOf?(input: z.output<I>): Effect
+  /**
+   * Ids of other operations whose work a call with this input does as well: the policy is asked for each of them too, and
+   * the caller has to be allowed all.
+   */
+  includes?(input: z.output<I>): readonly string[]
   /** Whether doing it twice is the same as doing it once. */
   readonly idempotent: boolean
   /** False for an operation that acts on no target, `optional` for one that may act without one. Default: true. */

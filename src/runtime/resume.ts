@@ -10,7 +10,7 @@ import { createRun } from './run.ts'
 import { adoptedRunJournal } from './run-journal.ts'
 import type { KeptOutput, RunOutput } from './run-output.ts'
 import type { RuntimeParts } from './runtime.ts'
-import { authorise } from './steps/authorise.ts'
+import { authoriseAll, questionsOf } from './steps/authorise.ts'
 import type { ResolvedCall } from './steps/resolve.ts'
 import { settleRun } from './steps/settle.ts'
 
@@ -104,8 +104,7 @@ async function resumableCall(parts: RuntimeParts, run: RunRecord): Promise<Resol
   if (run.deadline <= parts.clock.now()) return null
   try {
     const call = callOf(parts, run, operation)
-    const { principal, effect, target } = call
-    await authorise(parts, { principal, worker: operation.worker.name, operation: operation.id, effect, target })
+    await authoriseAll(parts, questionsOf(operation, call.input, call))
     const spec = { ...operation.spec, run: resume.bind(operation.spec) }
     return { ...call, operation: { ...operation, spec } }
   } catch (error) {

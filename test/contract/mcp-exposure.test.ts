@@ -68,14 +68,21 @@ const writing: ExtraTool = { ...extra, name: 'worker_spawn', effect: 'write' }
 describe('the profiles', () => {
   const many = createRegistry([crowd('alpha', 30), crowd('beta', 5), createProbeWorker()])
 
-  test('as it is shipped, every operation has a tool of its own, in all profiles', () => {
+  test('as it is shipped, what is used most has a tool of its own, and everything else is called by its name', () => {
     const shipped = createRegistry(workers)
     const exposure = exposureOf(shipped)
-    assert.deepEqual(
-      operationsOf(exposure),
-      shipped.operations.map(({ id }) => id),
-    )
     assert.ok(exposure.tools.length <= MAX_DIRECT_TOOLS)
+    const direct = operationsOf(exposure)
+    for (const id of ['ssh.execute', 'ssh.sftp_transfer', 'terminal.run', 'terminal.close']) {
+      assert.ok(direct.includes(id), id)
+    }
+    for (const { name } of workers) assert.ok(direct.filter((id) => id.startsWith(`${name}.`)).length >= 5, name)
+    const ids = shipped.operations.map(({ id }) => id)
+    assert.deepEqual(
+      exposure.operations.map(({ id }) => id),
+      ids,
+    )
+    assert.deepEqual(operationsOf(exposureOf(shipped, { profile: 'full' })), ids)
     // Each of the other calls has a tool, or is called by its name.
     const called = [...names(exposure), ...exposure.controls.map(({ name }) => name)]
     assert.ok(names(exposureOf(shipped, { profile: 'full' })).every((name) => called.includes(name)))

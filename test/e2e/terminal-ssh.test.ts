@@ -233,6 +233,16 @@ suite('ssh.execute with mode interactive', { skip, timeout: 120_000 }, () => {
     assert.equal(await code({ command: 'cat' }), null)
     assert.equal(await code({ command: 'cat' }), 'MHV_TERMINAL_LIMIT')
   })
+
+  test('is refused where the policy does not allow terminal.start_interactive_session', async () => {
+    await using strict = await instance({ denied: ['terminal.start_interactive_session'] })
+    const ask = (input: object) => strict.invoke('ssh.execute', { command: 'true', ...input }, { target: 'box' })
+    await assert.rejects(ask({ mode: 'interactive' }), {
+      code: 'MHV_POLICY_DENIED',
+      message: /terminal\.start_interactive_session/,
+    })
+    assert.equal((await ask({})).status, 'completed')
+  })
 })
 
 suite('login shells of all kinds', { skip, timeout: 120_000 }, () => {

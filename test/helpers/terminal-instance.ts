@@ -32,11 +32,13 @@ export interface TerminalInstanceOptions {
   readonly sshd?: Sshd
   /** Further fields of its ssh block. */
   readonly target?: Readonly<Record<string, unknown>>
+  /** Operations that the policy denies; it allows everything else. */
+  readonly denied?: readonly string[]
   /** Settings of the worker ssh, and whether each worker has a process of its own. */
   readonly ssh?: Readonly<Record<string, unknown>>
 }
 
-/** A folder with a policy that allows everything. */
+/** A folder with a policy that allows everything, but what is denied. */
 export async function terminalFolder(options: Omit<TerminalInstanceOptions, 'env'> = {}): Promise<string> {
   const { settings, ssh, sshd } = options
   const folder = await mkdtemp(join(tmpdir(), 'mhv-terminal-'))
@@ -44,7 +46,8 @@ export async function terminalFolder(options: Omit<TerminalInstanceOptions, 'env
   const terminal = { directories: [folder], host_idle_timeout: 1, commands: ['*'], ...settings }
   const file = { version: 1, terminal, ssh: { known_hosts: [], config_files: [], ...ssh } }
   await writeFile(join(folder, 'settings', 'mahavishnu.yaml'), stringify(file))
-  const policy = { version: 1, name: 'all', rules: [{ id: 'all', decision: 'allow' }] }
+  const denied = (options.denied ?? []).map((id) => ({ id: `no-${id}`, operations: [id], decision: 'deny' }))
+  const policy = { version: 1, name: 'all', rules: [...denied, { id: 'all', decision: 'allow' }] }
   await writeFile(join(folder, 'settings', 'policy.yaml'), stringify(policy))
   if (sshd !== undefined) await writeTarget(folder, sshd, options.target)
   return folder

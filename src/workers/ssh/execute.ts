@@ -142,6 +142,7 @@ export const execute = defineOperation({
     const { runCommand } = await loadRunCommand()
     return runCommand(ctx, command)
   },
+  includes: ({ mode }) => (mode === 'interactive' ? ['terminal.start_interactive_session'] : []),
   resumes: ({ detach, mode }) => detach === true && mode !== 'interactive',
   async resume(ctx: SshContext, command: ExecuteInput): Promise<ExecuteData> {
     return (await loadDetached()).resumeDetached(ctx, command)

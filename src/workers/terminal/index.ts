@@ -48,5 +48,5 @@ export const terminal = defineWorker<typeof terminalSettings, typeof terminalTar
     categories: { permission: { strategy: 'skip', max_attempts: 1 } },
   },
 
-  operations: [start, send, wait, snapshot, read, run, resize, signal, list, close, attach, replay, runAi],
+  operations: [start, send, wait, snapshot, read, run, close, list, resize, signal, attach, replay, runAi],
 })
