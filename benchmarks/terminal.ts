@@ -2,7 +2,6 @@
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { Area, BenchOptions } from './harness/area.ts'
 import { interleavingOf } from './harness/area.ts'
 import { withFolder } from './harness/folder.ts'
@@ -11,6 +10,8 @@ import { packageVersion } from './harness/machine.ts'
 import { procMissing } from './harness/process.ts'
 import { type Goal, type Row, toRow } from './harness/row.ts'
 import { type Side, startSide } from './harness/side.ts'
+import { median } from './harness/stats.ts'
+import { type ProgramMemory, programMemory } from './harness/terminal-program.ts'
 import { tmuxFlood, tmuxVersion } from './peers/tmux-pipe.ts'
 import type { TerminalSide } from './sides/terminal.ts'
 
@@ -18,8 +19,8 @@ const LINES = 6_500_000
 const QUICK_LINES = 500_000
 const SESSIONS = 20
 const IDLE_SESSIONS = 100
-const IDLE_LIMIT_MS = 120_000
-const IDLE_SIDE = fileURLToPath(new URL('./sides/terminal-idle.mjs', import.meta.url))
+/** Memory varies little, and each round starts the program anew. */
+const IDLE_ROUNDS = 3
 
 interface Flood {
   readonly file: string
@@ -123,36 +124,30 @@ function percentile(values: readonly number[], part: number): number {
   return sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * part) - 1)] as number
 }
 
-/** In processes of their own, of the built program: what is loaded to run the sources is no part of it. */
-function idleMegabytes(folder: string, look: boolean): { readonly host: number; readonly own: number } {
-  mkdirSync(folder, { recursive: true })
-  const args = [IDLE_SIDE, folder, String(IDLE_SESSIONS), look ? 'look' : 'leave']
-  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: IDLE_LIMIT_MS })
-  if (status !== 0) throw new Error(`idle sessions: ${stderr}`)
-  return JSON.parse(stdout)
-}
-
-function idleMemory(options: BenchOptions, folder: string, look: boolean): Row {
-  const values: number[] = []
-  let last = { host: 0, own: 0 }
-  for (let round = 0; round < options.rounds; round++) {
-    options.say(`  memory of ${IDLE_SESSIONS} idle sessions: round ${round + 1} of ${options.rounds}`)
-    last = idleMegabytes(join(folder, `idle-${look}-${round}`), look)
-    values.push(last.host + last.own)
+/** Of the program as it is installed: `mahavishnu mcp` from dist, with its PTY host. */
+async function idleMemory(options: BenchOptions, folder: string, look: boolean): Promise<Row> {
+  const all: ProgramMemory[] = []
+  const rounds = Math.min(IDLE_ROUNDS, options.rounds)
+  for (let round = 0; round < rounds; round++) {
+    options.say(`  memory of ${IDLE_SESSIONS} idle sessions: round ${round + 1} of ${rounds}`)
+    all.push(await programMemory(join(folder, `idle-${look}-${round}`), IDLE_SESSIONS, look))
   }
+  const middle = (of: keyof ProgramMemory) => Math.round(median(all.map((each) => each[of])))
   return toRow(
     {
       name: look ? 'terminal.seen.rss.100' : 'terminal.idle.rss.100',
-      title: `resident memory of the PTY host and of the process with the screens, ${IDLE_SESSIONS} idle sessions${look ? ' that were all looked at' : ''}`,
+      title: `resident memory of mahavishnu mcp and its PTY host, ${IDLE_SESSIONS} idle sessions${look ? ' that were all looked at' : ''}`,
       unit: 'MB',
       better: 'lower',
-      ours: values,
+      ours: all.map(({ main, host }) => main + host),
       ...(look ? {} : { goal: { of: 'ours', is: '<=', limit: 200 } as const }),
       settings: {
         sessions: IDLE_SESSIONS,
         program: 'sh -i',
-        host_mb: Math.round(last.host),
-        screens_mb: Math.round(last.own),
+        main_mb: middle('main'),
+        host_mb: middle('host'),
+        without_sessions_mb: middle('none'),
+        shared_pages_once_mb: middle('shared_once'),
       },
     },
     options,
@@ -201,8 +196,8 @@ async function rowsOf(options: BenchOptions, parts: Parts): Promise<readonly Row
       pexpect,
     ),
     await keystrokes(options, parts),
-    idleMemory(options, folder, false),
-    idleMemory(options, folder, true),
+    await idleMemory(options, folder, false),
+    await idleMemory(options, folder, true),
   ]
 }
 

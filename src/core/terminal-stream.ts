@@ -14,7 +14,16 @@ import { dirname, join, resolve } from 'node:path'
 export const STREAM_FORMAT = 1
 
 /** `data` are bytes as they are; all other payloads are JSON. */
-export const STREAM_FRAMES = { hello: 1, welcome: 2, data: 3, resize: 4, detach: 5, end: 6, refused: 7 } as const
+export const STREAM_FRAMES = {
+  hello: 1,
+  welcome: 2,
+  data: 3,
+  resize: 4,
+  detach: 5,
+  end: 6,
+  refused: 7,
+  notice: 8,
+} as const
 export type StreamFrame = keyof typeof STREAM_FRAMES
 
 /** First frame of whoever attaches. */
@@ -40,6 +49,11 @@ export interface StreamEnd {
   readonly why: 'exited' | 'detached' | 'cancelled'
   readonly exit_code: number | null
   readonly signal: string | null
+}
+
+/** What was not done of what came from the attached terminal; the session goes on. */
+export interface StreamNotice {
+  readonly message: string
 }
 
 /** Longest payload, in bytes: a peer that announces more does not speak this. */

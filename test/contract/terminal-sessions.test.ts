@@ -1,14 +1,11 @@
 import assert from 'node:assert/strict'
-import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { PtySession } from '../../src/workers/terminal/sessions/pty-session.ts'
 import type { PtySessions } from '../../src/workers/terminal/sessions/pty-sessions.ts'
-import { lent } from '../fixtures/isolation/port-workers.ts'
-import { isolationInstance } from '../helpers/isolation-instance.ts'
 import { carrying } from '../helpers/processes.ts'
-import { sshdMissing, startSshd } from '../helpers/sshd.ts'
+import { sshdMissing } from '../helpers/sshd.ts'
+import { remoteSessions } from '../helpers/terminal-remote.ts'
 import { collect, local, readText, terminalFolder, waitUntil } from '../helpers/terminal-sessions.ts'
 
 /** What a session has to do wherever its program runs: in the PTY host, and on a host behind the SSH worker. */
@@ -29,27 +26,8 @@ async function localKind(): Promise<Kind> {
 }
 
 const sshKind = (isolation: string) => async (): Promise<Kind> => {
-  const sshd = await startSshd()
-  const block = { host: sshd.host, port: sshd.port, user: sshd.user, identity_files: [sshd.userKey] }
-  const module = new URL('../fixtures/isolation/port-workers.ts', import.meta.url)
-  const ssh = { isolation, known_hosts: [], config_files: [], kill_grace: 0.5 }
-  const instance = await isolationInstance({ ssh }, { module, blocks: { ssh: block } })
-  await writeFile(join(instance.folder, 'known_hosts'), sshd.knownHosts, { mode: 0o600 })
-  await instance.call('borrower.borrow', { port: 'RemotePty' })
-  const folder = await terminalFolder(lent)
-  const sessions = await folder.sessions(SETTINGS)
-  const signal = new AbortController().signal
-  const common = { owner: 'user:test', run_id: 'run', target: 'one', term: 'xterm-256color', rows: 24, cols: 80 }
-  return {
-    sessions,
-    start: (script) =>
-      sessions.startRemote({ ...common, command: `sh -c '${script.replaceAll("'", "'\\''")}'` }, signal),
-    async close() {
-      await folder.end()
-      await instance[Symbol.asyncDispose]()
-      await sshd.stop()
-    },
-  }
+  const { sessions, startRemote, close } = await remoteSessions(true, SETTINGS, isolation)
+  return { sessions, start: startRemote, close }
 }
 
 function sessionContract(name: string, open: () => Promise<Kind>, skip: string | false): void {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -39,6 +39,13 @@ async function start(command: string | undefined = undefined, more: object = {})
   return session as string
 }
 
+async function eventually(check: () => Promise<boolean>, what: string): Promise<void> {
+  for (let waited = 0; !(await check()); waited += 20) {
+    assert.ok(waited < 5_000, what)
+    await delay(20)
+  }
+}
+
 describe('a session', () => {
   test('is started, typed into, waited for, seen, read and closed', async () => {
     const session = await start('bash --norc', { marks: false })
@@ -70,6 +77,36 @@ describe('a session', () => {
     assert.match((await here.call('snapshot', { session })).output ?? '', /^bye/)
     assert.equal((await here.call('send_keystrokes', { session, keys: 'x' })).error_code, 'MHV_TERMINAL_ENDED')
     await here.data('close', { session })
+  })
+
+  test('leaves no file of its shell behind: not one that did not start, nor one that read nothing, nor a process that died', async () => {
+    const shells = join(here.folder, 'terminal', 'shells')
+    const refused = await here.call('start_interactive_session', { command: 'bash', directory: '/nowhere' })
+    assert.equal(refused.error_code, 'MHV_TERMINAL_DIRECTORY')
+    assert.deepEqual(await readdir(shells), [])
+
+    const deaf = join(here.folder, 'bash')
+    await writeFile(deaf, '#!/bin/sh\nexec sleep 60\n', { mode: 0o700 })
+    const session = await start(deaf)
+    assert.equal((await readdir(shells)).length, 1)
+    await here.data('close', { session })
+    await eventually(
+      async () => (await readdir(shells)).length === 0,
+      'the files of a session that was closed are gone',
+    )
+
+    const [old, young] = [join(shells, 's-old'), join(shells, 's-young')]
+    for (const folder of [old, young]) await mkdir(folder)
+    await writeFile(join(old, 'bashrc'), 'word')
+    await utimes(old, new Date(), new Date(Date.now() - 61_000))
+    await here.leave()
+    await here.again()
+    await here.data('list')
+    await eventually(
+      async () => (await readdir(shells)).join() === 's-young',
+      'what a process left that was killed is gone',
+    )
+    await rm(young, { recursive: true })
   })
 
   test('TTY-04: is out of reach for another principal, by every operation, and is not even there for him', {
@@ -246,10 +283,12 @@ async function attached(session: string, input: object = {}) {
   }
   let seen = ''
   let end: { why: string } | undefined
+  const notices: string[] = []
   socket.on(
     'data',
     createFrameReader((kind, payload) => {
       if (kind === 'data') seen += payload.toString('utf8')
+      if (kind === 'notice') notices.push(JSON.parse(payload.toString('utf8')).message)
       if (kind === 'end') end = JSON.parse(payload.toString('utf8'))
     }),
   )
@@ -260,6 +299,7 @@ async function attached(session: string, input: object = {}) {
     resize: (rows: number, cols: number) => socket.write(frameBytes('resize', { rows, cols })),
     detach: () => socket.write(frameBytes('detach', {})),
     end: () => end,
+    notices,
     destroy: () => socket.destroy(),
     async sees(wanted: RegExp) {
       for (let waited = 0; !wanted.test(seen); waited += 20) {
@@ -271,7 +311,11 @@ async function attached(session: string, input: object = {}) {
     async result() {
       const { principal } = instance
       const answer = await instance.control({ name: 'run_wait', input: { run_id: run.run_id }, principal })
-      return answer.run as { status: string; output: string; data: { why: string } }
+      return answer.run as {
+        status: string
+        output: string
+        data: { why: string; bytes_in: number; bytes_refused: number }
+      }
     },
   }
 }
@@ -311,6 +355,28 @@ describe('attaching', () => {
     await here.leave()
     assert.deepEqual(await filesWith(here.folder, 'hunter2'), [])
     await here.again()
+  })
+
+  test('what a stuck program does not take is told to whoever typed it, and does not keep him', async () => {
+    const session = await start("sh -c 'stty raw -echo; echo begun; kill -STOP $$; exec cat'")
+    const person = await attached(session)
+    await person.sees(/begun/)
+    for (let each = 0; each < 20; each++) person.type('x'.repeat(100_000))
+    await eventually(async () => person.notices.length > 0, 'a notice comes')
+    assert.match(
+      person.notices[0] as string,
+      /^\d+ bytes that you typed were not taken: \d+ bytes of input wait already/,
+    )
+    const before = person.seen().length
+    await eventually(async () => /\x1b\[2J/.test(person.seen().slice(before)), 'the screen is shown again as it is')
+    person.resize(600, 100)
+    await eventually(async () => person.notices.some((each) => /keeps its size/.test(each)), 'the size is told')
+    person.detach()
+    const { status, data } = await person.result()
+    assert.deepEqual([status, data.why], ['completed', 'detached'])
+    assert.equal(data.bytes_in + data.bytes_refused, 2_000_000)
+    assert.ok(data.bytes_refused >= 900_000, `${data.bytes_refused} bytes were refused`)
+    await here.data('close', { session })
   })
 
   test('cancelling the run detaches; a terminal that is gone ends the run; a key is good for once', async () => {

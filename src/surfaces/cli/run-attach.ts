@@ -11,6 +11,7 @@ import {
   frameBytes,
   STREAM_FORMAT,
   type StreamEnd,
+  type StreamNotice,
   streamKeyDigest,
   streamSocketPath,
 } from '../../core/terminal-stream.ts'
@@ -19,6 +20,7 @@ import type { Invocation } from './commands.ts'
 import { showEnding } from './run-operation.ts'
 import { notBegun, type Session, withInstance } from './session.ts'
 import { DETACH_KEY, detachByte } from './terminal-options.ts'
+import { RESTORE } from './terminal-state.ts'
 
 type Call = Extract<Invocation, { kind: 'operation' }>
 
@@ -28,10 +30,6 @@ const END_MS = 5_000
 const LOOK_MS = 20
 /** How much later than the end of its run the last frame may come, in milliseconds. */
 const LAST_FRAME_MS = 300
-
-/** What undoes whatever a program has left on this terminal. */
-const RESTORE =
-  '\x1b[?1049l\x1b[0m\x1b[r\x1b[?1l\x1b>\x1b[?2004l\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l\x1b[<99u\x1b[>4m\x1b[?25h\x1b[999;1H\r\n'
 
 /** Joins this terminal to a session until the detach key is pressed or the session ends. Resolves with the exit code. */
 export async function runAttach(session: Session, call: Call): Promise<number> {
@@ -105,7 +103,7 @@ interface JoinOptions {
 
 /** Both ways until one end has had enough; undefined where the stream broke off. The terminal is as before afterwards. */
 async function join(
-  { io, interrupt }: Session,
+  { io, interrupt, out }: Session,
   socket: Socket,
   { key, readOnly, detachKey, ended }: JoinOptions,
 ): Promise<StreamEnd | undefined> {
@@ -121,6 +119,10 @@ async function join(
   const resize = () => {
     if (!readOnly) socket.write(frameBytes('resize', { rows: stdout.rows, cols: stdout.columns }))
   }
+  const notice = (message: string) => {
+    if (isTerminal) stdout.write(noticeLine(message, stdout.columns))
+    else out.note(message)
+  }
   const read = createFrameReader((kind, payload) => {
     if (kind === 'data') {
       // The socket is read no further than this terminal can show.
@@ -129,6 +131,7 @@ async function join(
         stdout.once('drain', () => socket.resume())
       }
     } else if (kind === 'end') over.resolve(JSON.parse(payload.toString('utf8')) as StreamEnd)
+    else if (kind === 'notice') notice((JSON.parse(payload.toString('utf8')) as StreamNotice).message)
     else if (kind === 'refused') over.resolve(undefined)
   })
   const type = (bytes: Buffer) => {
@@ -159,6 +162,12 @@ async function join(
     restore()
     socket.end()
   }
+}
+
+/** A message in the last line of the terminal, which rings; the cursor stays where it was. */
+export function noticeLine(message: string, columns: number): string {
+  const text = message.replace(/[\p{Cc}\p{Cf}]/gu, ' ').slice(0, Math.max(0, columns - 2))
+  return `\x1b7\x1b[999;1H\x1b[0;7m ${text} \x1b[0m\x1b[K\x1b8\x07`
 }
 
 /** Where in what was typed the detach key is; -1 where it is not. */

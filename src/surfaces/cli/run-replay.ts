@@ -11,14 +11,12 @@ import { mhvError } from '../../core/errors.ts'
 import type { Invocation, TerminalOptions } from './commands.ts'
 import { runOperation, showEnding } from './run-operation.ts'
 import { type Session, withInstance } from './session.ts'
+import { RESTORE, withoutClipboard } from './terminal-state.ts'
 
 type Call = Extract<Invocation, { kind: 'operation' }>
 
 /** How long answers of the terminal to what is replayed may take, in milliseconds: they must not be typed afterwards. */
 const ANSWERS_MS = 150
-
-/** What writes to the clipboard: a recording has no business there. */
-const CLIPBOARD = /\x1b\]52;[^\x07\x1b]*(?:\x07|\x1b\\)/g
 
 /** Plays a recording on this terminal; where there is none, writes all of it at once. Resolves with the exit code. */
 export async function runReplay(session: Session, call: Call): Promise<number> {
@@ -77,6 +75,7 @@ async function play(
     stdin.on('data', onKey)
   }
   try {
+    const shown = withoutClipboard()
     let last = events[0]?.at ?? 0
     for (const { at, kind, data } of events) {
       if (kind !== 'o') continue
@@ -88,7 +87,7 @@ async function play(
         pause = undefined
       }
       if (signal.aborted) break
-      await new Promise<void>((done) => void io.stdout.write(data.replace(CLIPBOARD, ''), () => done()))
+      await new Promise<void>((done) => void io.stdout.write(shown(data), () => done()))
     }
     await delay(ANSWERS_MS)
   } finally {
@@ -97,10 +96,7 @@ async function play(
       stdin.setRawMode(false)
       stdin.pause()
     }
-    io.stdout.write(
-      '\x1b[?1049l\x1b[0m\x1b[r\x1b[?1l\x1b>\x1b[?2004l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?25h\x1b[999;1H\r\n',
-      () => undefined,
-    )
+    io.stdout.write(RESTORE, () => undefined)
     out.note('the recording has ended')
   }
 }

@@ -23,7 +23,8 @@ interface TerminalTool<I extends z.ZodObject> {
   readonly idempotent: boolean
   readonly input: I
   readonly output: z.ZodType
-  run(invoke: Invoke, input: z.output<I>): Promise<Record<string, unknown>>
+  /** @param undo the same as `invoke`, also when the caller has gone away */
+  run(invoke: Invoke, input: z.output<I>, undo: Invoke): Promise<Record<string, unknown>>
 }
 
 /** Longer than these calls take; clients give up after 60 seconds. */
@@ -35,11 +36,12 @@ function tool<I extends z.ZodObject>({ input, output, run, ...facts }: TerminalT
     openWorld: true,
     inputSchema: publicSchema(input, 'input'),
     outputSchema: publicSchema(output, 'output'),
-    call: async (instance, given, call) => run(invokeOf(instance, call), parseWith(input, given)),
+    call: async (instance, given, call) =>
+      run(invokeOf(instance, call, call.signal), parseWith(input, given), invokeOf(instance, call)),
   }
 }
 
-function invokeOf(instance: Instance, { principal, surface, signal }: ExtraCall): Invoke {
+function invokeOf(instance: Instance, { principal, surface }: ExtraCall, signal?: AbortSignal): Invoke {
   return async (verb, input, target) => {
     const result = await instance.invoke({
       operation: `terminal.${verb}`,
@@ -47,7 +49,7 @@ function invokeOf(instance: Instance, { principal, surface, signal }: ExtraCall)
       envelope: { wait: ANSWER_SECONDS, ...(target === undefined ? {} : { target }) } as EnvelopeInput,
       principal,
       surface,
-      signal,
+      ...(signal === undefined ? {} : { signal }),
     })
     if (result.status === 'completed') return result.data as Record<string, unknown>
     const code = (result.error_code ?? 'MHV_RUN_TIMEOUT') as ErrorCode
@@ -83,7 +85,7 @@ const launch = tool({
     target: z.string().min(1).max(128).optional().describe('name of a target in the inventory; default: this machine'),
   }),
   output: z.object({ result: z.array(z.string()).describe('ids of the sessions') }),
-  async run(invoke, { command, count, columns, rows, target }) {
+  async run(invoke, { command, count, columns, rows, target }, undo) {
     const result: string[] = []
     try {
       for (let each = 0; each < count; each++) {
@@ -92,7 +94,7 @@ const launch = tool({
       }
     } catch (error) {
       // All or none: nobody would know the ids of those that are there.
-      for (const session of result) await invoke('close', { session }).catch(() => undefined)
+      for (const session of result) await undo('close', { session }).catch(() => undefined)
       throw error
     }
     return { result }

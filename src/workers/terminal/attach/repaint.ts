@@ -9,7 +9,7 @@ export function repaint(snapshot: Snapshot, modes: InputModes): string {
     return text === '' ? '' : `\x1b[${row + 1};1H${text}`
   })
   return [
-    `\x1b[?${alternate ? '1049h' : '1049l'}\x1b[0m\x1b[r\x1b[2J`,
+    `\x1b[?${alternate ? '1049h' : '1049l'}\x1b[0m\x1b[r${PLAIN}\x1b[2J`,
     ...rows,
     '\x1b[0m',
     mode(1, modes.applicationCursor),
@@ -20,6 +20,9 @@ export function repaint(snapshot: Snapshot, modes: InputModes): string {
     `\x1b[${cursor.row + 1};${cursor.col + 1}H`,
   ].join('')
 }
+
+/** No inserting, wrapping, rows from the top on, and letters that are letters: what is painted is the characters themselves. */
+const PLAIN = '\x1b[4l\x1b[?7h\x1b[?6l\x1b(B\x1b)B\x0f'
 
 const mode = (number: number, on: boolean) => `\x1b[?${number}${on ? 'h' : 'l'}`
 

@@ -128,6 +128,8 @@ export function createStreamServer(parts: {
   return {
     async meet(keyDigest, signal) {
       signal.throwIfAborted()
+      // Whoever has seen a digest must not get the terminal that another one waits for.
+      if (meetings.has(keyDigest)) throw mhvError('MHV_TERMINAL_NOT_ATTACHED', 'another run waits with the same key')
       listening ??= listen()
       await listening.catch((error: unknown) => {
         listening = undefined

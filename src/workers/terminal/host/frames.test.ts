@@ -6,7 +6,8 @@ import { createFrameReader, FRAME, type Frame, type FrameType, frameHeader, HEAD
 const frame: fc.Arbitrary<Frame> = fc.record({
   type: fc.constantFrom<FrameType>(...Object.values(FRAME)),
   key: fc.integer({ min: 0, max: 0xffff_ffff }),
-  offset: fc.maxSafeNat(),
+  // The cursor after a piece is a safe integer, too.
+  offset: fc.maxSafeNat().map((at) => Math.min(at, Number.MAX_SAFE_INTEGER - 1_000_000)),
   payload: fc.uint8Array({ maxLength: 200 }),
 })
 

@@ -7,10 +7,11 @@
  * | control | both | 0 | 0 | JSON, see protocol.ts |
  * | output | from the host | session | cursor of the first byte | bytes |
  * | input | to the host | session | number of the request | bytes |
+ * | answer | to the host | session | number of the request | bytes: input that nobody typed |
  * | credit | to the host | session | cursor up to which output was taken | none |
  * | scrollback | from the host | number of the request | cursor of the first byte | f64: end of the output; bytes |
  */
-export const FRAME = { control: 1, output: 2, input: 3, credit: 4, scrollback: 5 } as const
+export const FRAME = { control: 1, output: 2, input: 3, credit: 4, scrollback: 5, answer: 6 } as const
 export type FrameType = (typeof FRAME)[keyof typeof FRAME]
 
 export const HEADER_BYTES = 17

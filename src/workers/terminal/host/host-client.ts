@@ -47,7 +47,7 @@ export interface HostClient {
     method: M,
     params: Parameters<HostMethods[M]>[0],
   ): Promise<Awaited<ReturnType<HostMethods[M]>>>
-  input(session: number, bytes: Uint8Array): Promise<void>
+  input(session: number, bytes: Uint8Array, isAnswer: boolean): Promise<void>
   read(session: number, offset: number, max: number): Promise<ScrollbackRead>
   credit(session: number, offset: number): void
   /** To be called before output can come: in the turn in which `start` was answered, or before `flow`. */
@@ -177,10 +177,10 @@ async function greet({ socket, token }: HostConnection, limits: HostLimits): Pro
       isOpen: () => !socket.destroyed,
       closed: closed.promise,
       call: (method, params) => request(method, params) as never,
-      input: async (session, bytes) => {
+      input: async (session, bytes, isAnswer) => {
         await ask((id) => {
           socket.cork()
-          socket.write(frameHeader(FRAME.input, session, id, bytes.length))
+          socket.write(frameHeader(isAnswer ? FRAME.answer : FRAME.input, session, id, bytes.length))
           socket.write(bytes)
           socket.uncork()
         })

@@ -7,8 +7,8 @@ import { type LocalPty, startLocalPty } from './local-pty.ts'
 import type { NativePty } from './native-pty.ts'
 import { foregroundGroup, sendSignal } from './process-groups.ts'
 import { type HostedExit, type HostedSession, type StartParams, WINDOW_BYTES } from './protocol.ts'
+import type { QuietFirst } from './quiet-first.ts'
 import { createRing } from './ring.ts'
-import type { TypingFirst } from './typing-first.ts'
 
 export interface HostedSessionEvents {
   /** There is output to send. */
@@ -29,7 +29,8 @@ export interface HostSession {
   /** Why it has to end now, if it has to. */
   overdue(now: number): 'idle' | 'lifetime' | null
 
-  write(bytes: Uint8Array, done: (error?: Error) => void): void
+  /** @param isAnswer the terminal itself answers what the program has asked it: nobody types */
+  write(bytes: Uint8Array, isAnswer: boolean, done: (error?: Error) => void): void
   resize(rows: number, cols: number): void
   signal(name: PtySignal): Promise<void>
   read(offset: number, max: number): { readonly offset: number; readonly end: number; readonly bytes: Uint8Array }
@@ -54,13 +55,13 @@ export interface HostedSessionParts {
   readonly clock: Clock
   readonly number: number
   readonly graceMs: number
-  readonly typingFirst: TypingFirst
+  readonly quietFirst: QuietFirst
   readonly events: HostedSessionEvents
 }
 
 /** @throws what startLocalPty does */
 export function createHostSession(params: StartParams, parts: HostedSessionParts): HostSession {
-  const { clock, number, events, typingFirst } = parts
+  const { clock, number, events, quietFirst } = parts
   const ring = createRing(Math.max(params.scrollback_bytes, WINDOW_BYTES))
   const size = { rows: params.rows, cols: params.cols }
   /** Output for which the scrollback has no room before the controller has taken more. At most what one read gives, or the rest at the exit. */
@@ -96,7 +97,8 @@ export function createHostSession(params: StartParams, parts: HostedSessionParts
       }
       if (isFlowing) events.output()
       isPaused = held.length > 0 || windowLeft() <= 0
-      rest(typingFirst.read(number, bytes.length))
+      quietFirst.gave(number, bytes.length)
+      rest(quietFirst.rest(number, bytes.length))
       return !isPaused && !isResting
     },
     exit(code, signal) {
@@ -174,9 +176,9 @@ export function createHostSession(params: StartParams, parts: HostedSessionParts
       return now - used >= params.idle_ms ? 'idle' : null
     },
 
-    write(bytes, done) {
+    write(bytes, isAnswer, done) {
       used = clock.now()
-      typingFirst.typed(number)
+      if (!isAnswer) quietFirst.typed(number)
       if (exit !== null || ending !== undefined) done(endedError())
       else input.push(bytes, done)
     },

@@ -69,6 +69,8 @@ export interface HostMethods {
   read(params: { readonly session: number; readonly offset: number; readonly max: number }): null
   /** Answers when nothing is left of it. */
   close(params: { readonly session: number }): Promise<null>
+  /** A session of another host was typed into, or has printed a little: local floods give way to it for a moment. */
+  attend(params: { readonly typed: boolean }): null
   stats(): { readonly sessions: number; readonly rss_bytes: number; readonly descriptors: number; readonly pid: number }
   /** Ends everything, and the host with it. */
   shutdown(): Promise<null>

@@ -18,7 +18,7 @@ import {
   type StartParams,
   type ToHost,
 } from './protocol.ts'
-import { createTypingFirst } from './typing-first.ts'
+import { createQuietFirst } from './quiet-first.ts'
 
 /** Longest first message, and how long it may take to come, before anybody has shown the token. */
 const HELLO_BYTES = 4_096
@@ -61,7 +61,7 @@ export function createPtyHost({ native, clock, token, over }: HostParts): PtyHos
   let isEnding = false
 
   const turns = createOutputTurns(() => controller?.socket, clock)
-  const typingFirst = createTypingFirst(clock)
+  const quietFirst = createQuietFirst(clock)
 
   function find(number: number): HostSession {
     const session = sessions.get(number)
@@ -100,6 +100,7 @@ export function createPtyHost({ native, clock, token, over }: HostParts): PtyHos
   function forget(session: HostSession): void {
     if (!sessions.delete(session.number)) return
     turns.forget(session)
+    quietFirst.forget(session.number)
     controller?.send({ kind: 'gone', session: session.number })
   }
 
@@ -113,7 +114,7 @@ export function createPtyHost({ native, clock, token, over }: HostParts): PtyHos
         clock,
         number,
         graceMs: limits.close_grace_ms,
-        typingFirst,
+        quietFirst,
         events: {
           output: () => turns.offer(session),
           exit: (exit, end) => controller?.send({ kind: 'exit', session: number, end, exit }),
@@ -142,6 +143,10 @@ export function createPtyHost({ native, clock, token, over }: HostParts): PtyHos
       const found = find(session)
       await found.end('closed')
       forget(found)
+      return null
+    },
+    attend({ typed }) {
+      quietFirst.elsewhere(typed)
       return null
     },
     stats: () => ({
@@ -192,7 +197,7 @@ export function createPtyHost({ native, clock, token, over }: HostParts): PtyHos
       sessions.get(key)?.credit(offset)
       return
     }
-    if (type === FRAME.input) {
+    if (type === FRAME.input || type === FRAME.answer) {
       const done = (error?: Error) =>
         from.send(
           error
@@ -201,7 +206,7 @@ export function createPtyHost({ native, clock, token, over }: HostParts): PtyHos
         )
       const session = sessions.get(key)
       if (session === undefined) done(mhvError('MHV_TERMINAL_UNKNOWN', `the PTY host has no session ${key}`))
-      else session.write(payload, done)
+      else session.write(payload, type === FRAME.answer, done)
       return
     }
     const message = messageOf(type, payload)

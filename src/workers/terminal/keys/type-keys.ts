@@ -42,6 +42,9 @@ export interface Typed {
  */
 export async function typeKeys(events: readonly KeyEvent[], options: TypeOptions): Promise<Typed> {
   const typed = { strokes: 0, bytes: 0 }
+  const pause = async () => {
+    if (typed.strokes > 0 && options.delayMs > 0) await options.clock.sleep(options.delayMs, options.signal)
+  }
   for (const [index, event] of events.entries()) {
     if (event.kind === 'pause') {
       await options.clock.sleep(event.ms, options.signal)
@@ -49,8 +52,10 @@ export async function typeKeys(events: readonly KeyEvent[], options: TypeOptions
     }
     const modes = dependsOnModes(event) ? await options.modes() : PLAIN_MODES
     if (event.kind === 'mouse') refuseMouse(event, modes, index, typed)
+    // Whether a secret may be typed is asked with its value: not before the delay, but right before it is typed.
+    if (event.kind === 'secret') await pause()
     for await (const stroke of strokesOf(event, modes, options)) {
-      if (typed.strokes > 0 && options.delayMs > 0) await options.clock.sleep(options.delayMs, options.signal)
+      if (event.kind !== 'secret') await pause()
       options.signal?.throwIfAborted()
       await options.write(stroke)
       typed.strokes += 1

@@ -20,6 +20,7 @@ const output = z.object({
   session: z.string(),
   why: z.enum(['exited', 'detached', 'cancelled', 'gone']).describe('gone: the terminal was closed without a word'),
   bytes_in: z.number().int(),
+  bytes_refused: z.number().int().describe('bytes that were typed and that the session did not take'),
   bytes_out: z.number().int(),
 })
 
@@ -62,6 +63,7 @@ export const attach = defineOperation({
     const writes: Promise<void>[] = []
     const outcome = await join(session, peer, {
       clock: ctx.clock,
+      log: ctx.log,
       masker: ctx.connection.masker,
       signal: ctx.signal,
       readOnly: read_only,

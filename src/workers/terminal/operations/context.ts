@@ -38,7 +38,7 @@ export const sessionShape = z.object({
   started_at: z.string().describe('ISO 8601 UTC'),
   last_used_at: z.string().describe('ISO 8601 UTC: the last input or output'),
   watchers: z.number().int().describe('attached terminals'),
-  recorded: z.boolean(),
+  recorded: z.boolean().describe('false also where the recording could not be written any longer'),
   cursor: z.number().int().describe('bytes that the program has written so far'),
   exit: exitShape.nullable().describe('null while the program runs'),
 })
@@ -57,7 +57,7 @@ export function describeSession(session: LiveSession): z.input<typeof sessionSha
     started_at: new Date(info.started_at).toISOString(),
     last_used_at: new Date(session.pty.lastUsed()).toISOString(),
     watchers: session.watchers(),
-    recorded: session.recorded,
+    recorded: session.recorded(),
     cursor: session.pty.cursor(),
     exit: exit === null ? null : { exit_code: exit.exit_code, signal: exit.signal, reason: exit.reason },
   }
@@ -72,7 +72,7 @@ function shownCommand(command: readonly string[] | null): string | null {
 
 /** File of a session's recording, relative to the instance folder; null where it is not recorded. */
 export function recordingPath({ pty, recorded }: LiveSession): string | null {
-  return recorded ? `terminal/recordings/${pty.info.id}.cast.gz` : null
+  return recorded() ? `terminal/recordings/${pty.info.id}.cast.gz` : null
 }
 
 /** The session that a call names, if it is the caller's. @throws MHV_TERMINAL_UNKNOWN */

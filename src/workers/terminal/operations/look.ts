@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { defineOperation } from '../../../core/operation.ts'
 import { screenSvg } from '../screen/svg.ts'
 import { readMasked } from '../sessions/masked-output.ts'
-import { maskRows, maskRuns } from '../sessions/masked-screen.ts'
+import { maskedSnapshot } from '../sessions/masked-screen.ts'
 import { waitFor } from '../wait/wait-for.ts'
 import {
   cursorField,
@@ -73,9 +73,8 @@ export const snapshot = defineOperation({
     const { screen, pty } = sessionOf(ctx, id)
     const { masker } = ctx.connection
     const changes = since === undefined ? undefined : await screen.difference(since)
-    const now = await screen.snapshot({ runs: style || svg, ...(history > 0 ? { history } : {}) })
-    const lines = maskRows(masker, now.lines)
-    const runs = maskRuns(masker, now.runs ?? [])
+    const now = await maskedSnapshot(screen, masker, { runs: style || svg, history })
+    const { lines, runs = [] } = now
     const changed = changes === undefined || changes.full ? null : changes.rows.map(({ row }) => row)
     const exit = pty.exit()
     return {
@@ -83,15 +82,15 @@ export const snapshot = defineOperation({
       cols: now.cols,
       lines: changed === null ? [...lines] : changed.map((row) => lines[row] ?? ''),
       changed,
-      history: [...maskRows(masker, now.history ?? [])],
+      history: [...(now.history ?? [])],
       cursor: { ...now.cursor },
       alternate: now.alternate,
-      title: masker.text(now.title),
+      title: now.title,
       offset: now.offset,
       revision: now.revision,
       complete: now.complete,
       styles: style ? runs.map((row) => row.map((run) => ({ ...run }))) : null,
-      svg: svg ? screenSvg({ ...now, runs, title: masker.text(now.title) }) : null,
+      svg: svg ? screenSvg({ ...now, runs }) : null,
       exit: exit && { exit_code: exit.exit_code, signal: exit.signal, reason: exit.reason },
     }
   },
@@ -156,6 +155,7 @@ export const wait = defineOperation({
   ],
   async run(ctx: TerminalContext, request: z.output<typeof waitInput>) {
     const { screen } = sessionOf(ctx, request.session)
+    const { masker } = ctx.connection
     const { text, regex, stable_ms, prompt, exit, after, seconds } = request
     const result = await waitFor(
       screen,
@@ -168,7 +168,7 @@ export const wait = defineOperation({
         exit,
         timeoutMs: seconds * 1_000,
       },
-      { clock: ctx.clock, signal: ctx.signal },
+      { clock: ctx.clock, signal: ctx.signal, mask: (shown) => masker.text(shown) },
     )
     const { outcome, match, prompt_by, exit: ended, offset, elapsed_ms } = result
     return {

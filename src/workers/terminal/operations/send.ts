@@ -95,17 +95,18 @@ async function secretValue(
   mayShow: boolean,
 ): Promise<string> {
   const reference = referenceOf(ctx, name)
-  const state = await session.echo()
-  if (state !== 'hidden' && !mayShow) {
-    const why =
-      state === 'shown'
-        ? 'the terminal shows what is typed'
-        : 'nobody can tell whether the terminal shows what is typed'
-    throw mhvError('MHV_TERMINAL_ECHO', `the secret ${quoted(name)} was not typed: ${why}`, {
-      details: { echo: state },
-    })
-  }
+  if (!mayShow) await assertHidden(session, name)
   const secret = await ctx.secrets.resolve(reference)
   await session.secret(name)
+  // A program may have given it, which takes its time: what has asked for it may have given up by now.
+  if (!mayShow) await assertHidden(session, name)
   return secret.reveal()
+}
+
+async function assertHidden(session: LiveSession, name: string): Promise<void> {
+  const state = await session.echo()
+  if (state === 'hidden') return
+  const why =
+    state === 'shown' ? 'the terminal shows what is typed' : 'nobody can tell whether the terminal shows what is typed'
+  throw mhvError('MHV_TERMINAL_ECHO', `the secret ${quoted(name)} was not typed: ${why}`, { details: { echo: state } })
 }

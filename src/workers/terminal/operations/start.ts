@@ -1,11 +1,8 @@
-import { mkdir, mkdtemp, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { z } from 'zod'
 import { mhvError } from '../../../core/errors.ts'
 import { defineOperation } from '../../../core/operation.ts'
 import { remoteCommand } from '../sessions/remote-command.ts'
 import { loginShell } from '../sessions/start-place.ts'
-import { newNonce, shellIntegration } from '../wait/shell-integration.ts'
 import { assertAllowed, commandWords } from './command-words.ts'
 import {
   colsField,
@@ -102,33 +99,27 @@ function common({ principal, run_id }: TerminalContext, { term_type, rows, cols 
 
 async function startHere(ctx: TerminalContext, request: StartInput, words: readonly string[] | null) {
   const { directory, env } = request
-  const marked = request.marks && (words === null || words.length === 1) ? await withMarks(ctx, words?.[0]) : undefined
+  const { connection } = ctx
+  const shell = request.marks && (words === null || words.length === 1) ? markedShell(words?.[0]) : undefined
+  const marked = shell === undefined ? undefined : await connection.shells.write(shell)
   const own = { ...env, ...marked?.environment }
-  return ctx.connection.startLocal(
+  return connection.startLocal(
     {
       ...common(ctx, request),
       command: marked?.command ?? words,
       ...(directory === undefined ? {} : { cwd: directory }),
       ...(Object.keys(own).length === 0 ? {} : { env: own }),
     },
-    marked?.nonce ?? null,
+    marked ?? null,
   )
 }
 
 /** Shells that take the file with their marks as an argument or by a variable of their own. */
 const MARKED = /(?:^|\/)(?:bash|zsh)$/
 
-async function withMarks({ connection }: TerminalContext, program: string | undefined) {
+function markedShell(program: string | undefined): string | undefined {
   const shell = program ?? loginShell(process.env as Record<string, string>)
-  if (!MARKED.test(shell)) return undefined
-  const parent = join(connection.recordings.folder, '..', 'shells')
-  await mkdir(parent, { recursive: true, mode: 0o700 })
-  const folder = await mkdtemp(join(parent, 's-'))
-  const integration = shellIntegration(shell, folder, newNonce())
-  for (const [name, text] of Object.entries(integration?.files ?? {})) {
-    await writeFile(join(folder, name), text, { mode: 0o600 })
-  }
-  return integration
+  return MARKED.test(shell) ? shell : undefined
 }
 
 async function startThere(ctx: TerminalContext, request: StartInput, words: readonly string[] | null) {

@@ -23,6 +23,8 @@ const WAITING_LENGTH = 4 * BLOCK_LENGTH
 
 /** Records one session. What it cannot write it says once in the log, and stops: the session goes on without it. */
 export interface Recorder {
+  /** False since something could not be written. */
+  works(): boolean
   /** Cursor up to which the output was taken. */
   cursor(): number
   /** What the program wrote at this cursor. Waiting is the backpressure. What was recorded already is passed over. */
@@ -85,6 +87,10 @@ class FileRecorder implements Recorder {
     this.#size = facts
     this.#cursor = facts.recorded_to
     this.#headed = facts.file_bytes > 0
+  }
+
+  works(): boolean {
+    return !this.#broken
   }
 
   cursor(): number {

@@ -49,3 +49,11 @@ test('property: a watcher gets everything but the questions, however it is cut',
     }),
   )
 })
+
+test('TTY-03: what looks like many questions and has no end costs a watcher no more than its length', () => {
+  const piece = `\x1b]1;${';?'.repeat(2_040)}`.repeat(64)
+  const began = performance.now()
+  assert.equal(Buffer.from(withoutQueries().push(Buffer.from(`${piece}\x1b[m`))).toString(), `${piece}\x1b[m`)
+  const took = performance.now() - began
+  assert.ok(took < 300, `${took} ms for ${piece.length} bytes`)
+})

@@ -14,11 +14,16 @@ const QUERY = new RegExp(
     '\\x1b\\[[0-9;]*x',
     '\\x1b\\[(?:14|16|18|19|21)(?:;[0-9;]*)?t',
     '\\x1bZ',
-    '\\x1b\\][0-9]+;(?:[^\\x07\\x1b]{0,4096};)?\\?(?:;[^\\x07\\x1b]{0,4096})?(?:\\x07|\\x1b\\\\)',
+    '\\x1b\\][0-9]+;([^\\x07\\x1b]{0,4096})(?:\\x07|\\x1b\\\\)',
     '\\x1bP[0-9;]*[$+]q[^\\x1b]{0,4096}\\x1b\\\\',
   ].join('|'),
   'g',
 )
+/** A question among the fields of an OSC. Looked for in a step of its own: in one with its end, it would take its length squared. */
+const ASKED = /(?:^|;)\?(?:;|$)/
+const withoutQuery = (sequence: string, fields: string | undefined) =>
+  fields === undefined || ASKED.test(fields) ? '' : sequence
+
 /** A sequence that has begun and may go on in the next piece; longer ones are passed on as they are. */
 const BEGUN = /\x1b(?:\[[0-?]{0,64}[ -/]{0,4}|[\]P][^\x07\x1b]{0,4096}\x1b?)?$/
 
@@ -28,7 +33,7 @@ export function withoutQueries(): { push(bytes: Uint8Array): Uint8Array; end(): 
   return {
     push(bytes) {
       if (held === '' && !bytes.includes(0x1b)) return bytes
-      const text = (held + Buffer.from(bytes).toString('latin1')).replace(QUERY, '')
+      const text = (held + Buffer.from(bytes).toString('latin1')).replace(QUERY, withoutQuery)
       // A sequence that is still to come to its end is at most so long.
       const tail = Math.max(0, text.length - 4200)
       const begun = BEGUN.exec(text.slice(tail))

@@ -1,5 +1,6 @@
 import type { Terminal } from '@xterm/headless'
 import type { InputModes } from '../keys/key-events.ts'
+import { boundCounts } from './bounded-counts.ts'
 import { boundedWidths } from './character-width.ts'
 import { answerQueries } from './terminal-answers.ts'
 
@@ -70,6 +71,9 @@ export async function createEmulator(size: { rows: number; cols: number }, scrol
     title = cleanTitle(text)
   })
   answerQueries(terminal, answer)
+  boundCounts(terminal)
+  // Nobody asks for the addresses of links, and xterm.js keeps all of them for as long as their line is there.
+  terminal.parser.registerOscHandler(8, () => true)
   const hidden = followHidden(terminal)
 
   return {

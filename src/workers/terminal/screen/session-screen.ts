@@ -34,7 +34,7 @@ export function followSession(session: PtySession, options: SessionScreenOptions
       if (unread > 0 && unread + bytes.length > MAX_UNREAD_ANSWERS) return
       unread += bytes.length
       session
-        .write(bytes)
+        .write(bytes, true)
         .catch(options.failed)
         .finally(() => {
           unread -= bytes.length

@@ -14,13 +14,15 @@ import {
 import type { TerminalSettings } from '../settings.ts'
 import { createLiveSession, type LiveSession } from './live-session.ts'
 import { createPtySessions } from './manage-sessions.ts'
+import { maskedSnapshot } from './masked-screen.ts'
 import type { PtySession } from './pty-session.ts'
 import type { LocalStart, RemoteStart } from './pty-sessions.ts'
+import { createShellFiles, type ShellFiles, type StartedShell } from './shell-files.ts'
 
 /** What the worker holds between calls: all sessions with their screens, recordings and watchers. */
 export interface TerminalConnection extends WorkerConnection {
-  /** @param nonce the word of the marks that the shell makes; null where it makes none */
-  startLocal(start: LocalStart, nonce: string | null): Promise<LiveSession>
+  /** @param shell the shell that was prepared to make marks: its files are removed with the session, also where it does not start */
+  startLocal(start: LocalStart, shell: StartedShell | null): Promise<LiveSession>
   startRemote(start: RemoteStart, signal: AbortSignal): Promise<LiveSession>
   /**
    * A session of this principal. One of somebody else is not there for him.
@@ -32,6 +34,7 @@ export interface TerminalConnection extends WorkerConnection {
   list(principal: Principal): readonly LiveSession[]
   readonly streams: StreamServer
   readonly recordings: RecordingFiles
+  readonly shells: ShellFiles
   readonly masker: Masker
   /** Programs that sessions may start: the setting `commands`. */
   readonly commands: readonly string[]
@@ -51,6 +54,7 @@ export async function createTerminalHub(context: Context): Promise<TerminalConne
   const { settings, folder, log, clock, masker } = context
   const sessions = await createPtySessions(context)
   const recordings = createRecordingFiles(folder)
+  const shells = createShellFiles(folder, clock)
   const streams = createStreamServer({ folder, clock, log })
   const live = new Map<string, LiveSession>()
   /** Recordings whose files are being opened: nothing of their sessions is lost meanwhile, the program waits. */
@@ -77,7 +81,7 @@ export async function createTerminalHub(context: Context): Promise<TerminalConne
       const session = live.get(pty.info.id)
       return session === undefined
         ? ''
-        : repaint(await session.screen.snapshot({ runs: true }), await session.screen.modes())
+        : repaint(await maskedSnapshot(session.screen, masker, { runs: true }), await session.screen.modes())
     }
     const parts = { files: recordings, clock, log, masker, maxBytes: settings.recording_bytes, screen }
     try {
@@ -97,6 +101,7 @@ export async function createTerminalHub(context: Context): Promise<TerminalConne
       void recordings.prune(settings.recordings_bytes).catch((error: unknown) => {
         log.warn('old terminal recordings could not be removed', { error })
       })
+      pruneShells()
       return add(pty, recorder, { answeredTo: 0, nonce })
     } catch (error) {
       await pty.close()
@@ -104,10 +109,30 @@ export async function createTerminalHub(context: Context): Promise<TerminalConne
     }
   }
 
+  function pruneShells(): void {
+    void shells.prune().catch((error: unknown) => log.warn('old files of shells could not be removed', { error }))
+  }
+  pruneShells()
+
+  async function startMarked(start: LocalStart, shell: StartedShell): Promise<LiveSession> {
+    const tidy = () =>
+      shells.remove(shell).catch((error: unknown) => log.warn('files of a shell could not be removed', { error }))
+    try {
+      const session = await started(await sessions.startLocal(start), shell.nonce)
+      // One that is lost may go on, and its shell has perhaps read nothing yet.
+      void session.pty.exited.then(({ reason }) => (reason === 'lost' ? undefined : tidy()))
+      return session
+    } catch (error) {
+      await tidy()
+      throw error
+    }
+  }
+
   /** One that went on while Mahavishnu was away: its secrets are known again before its output is looked at. */
   async function found(pty: PtySession): Promise<void> {
     const facts = await recordings.facts(pty.info.id)
-    for (const name of facts?.secrets ?? []) {
+    // Which were typed is in the recording; without one it may be any of them.
+    for (const name of facts?.secrets ?? Object.keys(settings.secrets)) {
       const reference = settings.secrets[name]
       try {
         if (reference !== undefined) await context.secrets.resolve(reference)
@@ -150,14 +175,15 @@ export async function createTerminalHub(context: Context): Promise<TerminalConne
 
   return {
     recordings,
+    shells,
     streams,
     masker,
     commands: settings.commands,
     folder,
     flush: async (id) => live.get(id)?.flush(),
-    startLocal: async (start, nonce) => {
+    startLocal: async (start, shell) => {
       forgetGone()
-      return started(await sessions.startLocal(start), nonce)
+      return shell === null ? started(await sessions.startLocal(start), null) : startMarked(start, shell)
     },
     startRemote: async (start, signal) => {
       forgetGone()

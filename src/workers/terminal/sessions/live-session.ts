@@ -35,7 +35,8 @@ export interface LiveSession {
   flush(): Promise<void>
   /** The same, and records no more; the session goes on. */
   leave(): Promise<void>
-  readonly recorded: boolean
+  /** Whether it is recorded, and still can be. */
+  recorded(): boolean
 }
 
 export interface LiveSessionParts {
@@ -85,7 +86,7 @@ export function createLiveSession(pty: PtySession, parts: LiveSessionParts): Liv
     pty,
     screen,
     nonce: parts.nonce,
-    recorded: recorder !== null,
+    recorded: () => recorder?.works() ?? false,
     watch(watcher) {
       watchers.add(watcher)
       return () => void watchers.delete(watcher)

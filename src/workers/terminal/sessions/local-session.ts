@@ -3,6 +3,7 @@ import type { Logger } from '../../../core/context.ts'
 import { type MhvError, mhvError } from '../../../core/errors.ts'
 import type { HostClient } from '../host/host-client.ts'
 import { type HostedSession, MAX_INPUT_BYTES, MAX_READ_BYTES, WINDOW_BYTES } from '../host/protocol.ts'
+import type { SessionAttention } from './attention.ts'
 import { createListeners } from './listeners.ts'
 import type { PtyExit, PtyListener, PtySession } from './pty-session.ts'
 
@@ -13,13 +14,14 @@ export interface LocalSessionParts {
   readonly client: HostClient
   readonly clock: Clock
   readonly log: Logger
+  readonly attention: SessionAttention
   /** The session was forgotten: it cannot be asked for anything any more. */
   forgotten(): void
 }
 
 /** A session in the PTY host, as it is now. */
 export function createLocalSession(hosted: HostedSession, parts: LocalSessionParts): PtySession {
-  const { client, clock, log } = parts
+  const { client, clock, log, attention } = parts
   const { number, info } = hosted
   const size = { rows: hosted.rows, cols: hosted.cols }
   const exited = Promise.withResolvers<PtyExit>()
@@ -53,6 +55,7 @@ export function createLocalSession(hosted: HostedSession, parts: LocalSessionPar
     output(offset, bytes) {
       cursor = offset + bytes.length
       used = clock.now()
+      attention.gave(bytes.length)
       listeners.deliver({ offset, bytes })
       if (ended !== undefined) tellEnd()
     },
@@ -105,15 +108,16 @@ export function createLocalSession(hosted: HostedSession, parts: LocalSessionPar
     lastUsed: () => used,
     exited: exited.promise,
     exit: () => exit,
-    async write(bytes) {
+    async write(bytes, isAnswer = false) {
       used = clock.now()
+      if (!isAnswer) attention.typed()
       if (bytes.length > MAX_INPUT_BYTES) {
         throw mhvError(
           'MHV_TERMINAL_INPUT_FULL',
           `${bytes.length} bytes are more than the ${MAX_INPUT_BYTES} that may wait`,
         )
       }
-      await client.input(number, bytes).catch(named)
+      await client.input(number, bytes, isAnswer).catch(named)
     },
     async resize(rows, cols) {
       await client.call('resize', { session: number, rows, cols }).catch(named)

@@ -5,6 +5,7 @@ import { controlHost, type HostClient } from '../host/host-client.ts'
 import { hostFolder } from '../host/host-folder.ts'
 import type { HostedSession, HostLimits } from '../host/protocol.ts'
 import type { TerminalSettings } from '../settings.ts'
+import { createAttention } from './attention.ts'
 import { sessionEnvironment } from './environment.ts'
 import { createLocalSession } from './local-session.ts'
 import type { PtySession } from './pty-session.ts'
@@ -41,6 +42,11 @@ export async function createPtySessions(context: SessionsContext): Promise<PtySe
   const found = new Set<string>()
   /** Sessions that are being started, by owner: they count before they are there. */
   const starting: string[] = []
+  const attention = createAttention(clock, (typed) => {
+    // Where there is no host nothing local floods; where it is gone its sessions are told so.
+    if (current?.isOpen()) current.call('attend', { typed }).catch(() => undefined)
+  })
+  let current: HostClient | null = null
   let client: Promise<HostClient | null> = controlHost(folder, limits, clock, false)
   take(await client)
 
@@ -63,6 +69,7 @@ export async function createPtySessions(context: SessionsContext): Promise<PtySe
   }
 
   function take(connected: HostClient | null): void {
+    current = connected
     for (const hosted of connected?.found ?? []) {
       const session = addLocal(connected as HostClient, hosted)
       found.add(hosted.info.id)
@@ -72,7 +79,13 @@ export async function createPtySessions(context: SessionsContext): Promise<PtySe
 
   function addLocal(owner: HostClient, hosted: HostedSession): PtySession {
     const { id } = hosted.info
-    const session = createLocalSession(hosted, { client: owner, clock, log, forgotten: () => forget(id) })
+    const session = createLocalSession(hosted, {
+      client: owner,
+      clock,
+      log,
+      attention: attention.local(id),
+      forgotten: () => forget(id),
+    })
     add(session)
     return session
   }
@@ -92,6 +105,7 @@ export async function createPtySessions(context: SessionsContext): Promise<PtySe
     if (session !== undefined && sessions.get(id) !== session) return
     sessions.delete(id)
     found.delete(id)
+    attention.forget(id)
   }
 
   /** Counts a session that is about to start. */
@@ -152,6 +166,7 @@ export async function createPtySessions(context: SessionsContext): Promise<PtySe
       port,
       clock,
       log,
+      attention: attention.remote(id),
       forgotten: () => forget(id),
       scrollback_bytes: settings.scrollback_bytes,
       idle_ms: settings.idle_timeout * 1000,

@@ -93,10 +93,11 @@ export interface PtySession {
   /**
    * Types. Resolves when the terminal has taken all of it.
    *
+   * @param isAnswer the terminal itself answers what the program has asked it: nobody types, and no other session gives way
    * @throws MHV_TERMINAL_INPUT_FULL when the program reads nothing and the terminal takes no more; nothing of these
    *   bytes was typed then. MHV_TERMINAL_ENDED, MHV_TERMINAL_LOST
    */
-  write(bytes: Uint8Array): Promise<void>
+  write(bytes: Uint8Array, isAnswer?: boolean): Promise<void>
   /** Resolves when the terminal has the size and the program was told. @throws MHV_TERMINAL_ENDED, MHV_TERMINAL_LOST */
   resize(rows: number, cols: number): Promise<void>
   /**

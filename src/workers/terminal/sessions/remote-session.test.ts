@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { RemotePty, RemotePtyEvents, RemotePtyRequest } from '../../../core/ports.ts'
 import { createFakeClock } from '../../../testing/fake-clock.ts'
+import { createAttention } from './attention.ts'
 import { openRemoteSession } from './remote-session.ts'
 
 const MEBIBYTE = 1_048_576
@@ -52,6 +53,7 @@ async function opened({ slow = false, ...parts }: { idle_ms?: number; lifetime_m
       port,
       clock,
       log: silent,
+      attention: createAttention(clock, () => undefined).remote(info.id),
       scrollback_bytes: MEBIBYTE,
       idle_ms: 1_800_000,
       lifetime_ms: 86_400_000,

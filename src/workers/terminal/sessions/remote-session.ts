@@ -4,6 +4,7 @@ import { mhvError } from '../../../core/errors.ts'
 import type { RemotePty, RemotePtyEcho, RemotePtySession, RemotePtySignal } from '../../../core/ports.ts'
 import { MAX_INPUT_BYTES, MAX_READ_BYTES, WINDOW_BYTES } from '../host/protocol.ts'
 import { createRing } from '../host/ring.ts'
+import type { SessionAttention } from './attention.ts'
 import { createListeners } from './listeners.ts'
 import type { PtyEnd, PtyExit, PtyInfo, PtySession, PtySize } from './pty-session.ts'
 
@@ -11,6 +12,7 @@ export interface RemoteSessionParts {
   readonly port: RemotePty
   readonly clock: Clock
   readonly log: Logger
+  readonly attention: SessionAttention
   readonly scrollback_bytes: number
   /** Milliseconds. */
   readonly idle_ms: number
@@ -36,7 +38,7 @@ export async function openRemoteSession(
   parts: RemoteSessionParts,
   signal: AbortSignal,
 ): Promise<RemoteSession> {
-  const { clock, log } = parts
+  const { clock, log, attention } = parts
   const ring = createRing(Math.max(parts.scrollback_bytes, WINDOW_BYTES))
   let { rows, cols } = size
   const exited = Promise.withResolvers<PtyExit>()
@@ -109,7 +111,9 @@ export async function openRemoteSession(
       at += Math.min(free, bytes.length - at)
       passOn()
     }
+    const rest = attention.gave(bytes.length)
     if (ring.end() - taken >= WINDOW_BYTES) await waitForRoom()
+    if (rest > 0 && ended === undefined && closing === undefined) await clock.sleep(rest)
   }
 
   function waitForRoom(): Promise<void> {
@@ -218,9 +222,10 @@ export async function openRemoteSession(
     lastUsed: () => used,
     exited: exited.promise,
     exit: () => exit,
-    async write(bytes) {
+    async write(bytes, isAnswer = false) {
       mustRun()
       used = clock.now()
+      if (!isAnswer) attention.typed()
       await write(bytes)
     },
     async resize(newRows, newCols) {

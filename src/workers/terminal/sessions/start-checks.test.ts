@@ -46,7 +46,8 @@ test('a relative folder and one with a null character are refused', async () => 
 test('a program is found in PATH, or by its path from the folder on; what is none is refused before the start', async () => {
   const env = { PATH: '/nonexistent:/bin:/usr/bin' }
   assert.match((await startProgram(['sh', '-c', 'true'], env, root)).file, /\/bin\/sh$/)
-  assert.deepEqual((await startProgram(null, { SHELL: '/bin/bash' }, root)).args, ['-l'])
+  const login = await startProgram(null, { SHELL: '/bin/not-this' }, root, { SHELL: '/bin/own' })
+  assert.deepEqual(login, { file: '/bin/own', args: ['-l'] })
   for (const command of [['no-such-program'], ['./home/file'], ['./home'], [''], [], ['sh', 'a\0b']]) {
     await assert.rejects(startProgram(command, env, root), { code: 'MHV_TERMINAL_NOT_STARTED' })
   }

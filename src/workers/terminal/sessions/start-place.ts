@@ -39,8 +39,10 @@ export async function startProgram(
   command: readonly string[] | null,
   env: Readonly<Record<string, string>>,
   cwd: string,
+  own: NodeJS.ProcessEnv = process.env,
 ): Promise<{ readonly file: string; readonly args: readonly string[] }> {
-  if (command === null) return { file: loginShell(env), args: ['-l'] }
+  // Of our own environment: what a caller gives for SHELL is for the program, and starts none.
+  if (command === null) return { file: loginShell(own), args: ['-l'] }
   const [program, ...args] = command
   if (program === undefined || program === '' || command.some((each) => each.includes('\0'))) {
     throw mhvError('MHV_TERMINAL_NOT_STARTED', 'the command is empty or contains a null character')
@@ -56,7 +58,7 @@ export async function startProgram(
 }
 
 /** The shell of this user, by its path. */
-export function loginShell(env: Readonly<Record<string, string>>): string {
+export function loginShell(env: NodeJS.ProcessEnv): string {
   if (env.SHELL?.startsWith('/')) return env.SHELL
   try {
     return userInfo().shell ?? '/bin/sh'

@@ -50,6 +50,8 @@ export interface WaitResult {
 export interface WaitOptions {
   readonly clock: Clock
   readonly signal?: AbortSignal
+  /** What is looked at instead of a text: whoever waits sees no more of it than whoever looks. */
+  readonly mask?: (text: string) => string
 }
 
 type Found = Pick<WaitResult, 'outcome' | 'offset'> & Partial<WaitResult>
@@ -61,7 +63,7 @@ type Found = Pick<WaitResult, 'outcome' | 'offset'> & Partial<WaitResult>
  *   screen was closed; the signal's reason
  */
 export async function waitFor(screen: SessionScreen, request: WaitRequest, options: WaitOptions): Promise<WaitResult> {
-  const pattern = await patternOf(request)
+  const pattern = masked(await patternOf(request), options.mask)
   const started = options.clock.monotonic()
   options.signal?.throwIfAborted()
   const found = await new Promise<Found>((resolve, reject) => {
@@ -89,6 +91,15 @@ async function patternOf(request: WaitRequest): Promise<{ kind: 'text' | 'regex'
   }
   if (text !== undefined) return { kind: 'text', pattern: textPattern(text) }
   return regex === undefined ? undefined : { kind: 'regex', pattern: await regexPattern(regex) }
+}
+
+function masked(
+  wanted: { kind: 'text' | 'regex'; pattern: Pattern } | undefined,
+  mask: WaitOptions['mask'],
+): typeof wanted {
+  if (wanted === undefined || mask === undefined) return wanted
+  const { kind, pattern } = wanted
+  return { kind, pattern: { literal: pattern.literal, find: (text) => pattern.find(mask(text)) } }
 }
 
 interface Waiting {
