@@ -1,13 +1,10 @@
 import assert from 'node:assert/strict'
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { listFolder, removePaths } from '../../src/workers/ssh/files/remote-operations.ts'
-import { sshTarget } from '../../src/workers/ssh/settings.ts'
-import { sftpTransfer, type TransferData } from '../../src/workers/ssh/transfer/transfer.ts'
 import {
   type Answer,
   attributes,
@@ -15,148 +12,27 @@ import {
   names,
   packet,
   type SftpPacket,
-  startHostileSftp,
   status,
   text,
   uint32,
-  version,
 } from '../helpers/hostile-sftp.ts'
-import { operationContext, startWorker, type TestRun } from '../helpers/ssh-context.ts'
+import {
+  DIRECTORY,
+  EOF,
+  FAILURE,
+  FXR,
+  first,
+  type Lies,
+  MISSING,
+  second,
+  server,
+  withServer,
+} from '../helpers/hostile-transfer.ts'
 import { leftovers, type TransferRequest } from '../helpers/ssh-transfer.ts'
 
 /** Transfers, and lists of folders, with an SFTP server that is honest but for what each test lets it do. */
 
-const FXR = {
-  OPEN: 3,
-  CLOSE: 4,
-  READ: 5,
-  WRITE: 6,
-  LSTAT: 7,
-  FSTAT: 8,
-  OPENDIR: 11,
-  READDIR: 12,
-  REMOVE: 13,
-  STAT: 17,
-  RENAME: 18,
-  READLINK: 19,
-  EXTENDED: 200,
-} as const
-
-const DIRECTORY = 0o040755
 const LINK = 0o120777
-const EOF = 1
-const MISSING = 2
-const FAILURE = 4
-
-/** The first string of a request: its path, or its handle. */
-const first = ({ body }: SftpPacket) => body.toString('utf8', 4, 4 + body.readUInt32BE(0))
-const plain = (path: string) => path.replace(/^link\//, '')
-function second({ body }: SftpPacket): string {
-  const at = 4 + body.readUInt32BE(0)
-  return body.toString('utf8', at + 4, at + 4 + body.readUInt32BE(at))
-}
-
-/** What one kind of request is answered with; undefined leaves it to the honest rest. */
-type Lies = Readonly<Record<number, (asked: SftpPacket) => Buffer | undefined>>
-
-/** A server whose files are in a map; `link/` is its home folder, by another name. */
-function server(files: Map<string, Buffer>, lies: Lies, extensions: readonly string[] = []): () => Answer {
-  const attrs = (id: number, path: string) => {
-    const content = files.get(path)
-    if (content !== undefined) return packet(FXP.ATTRS, uint32(id), attributes({ size: content.length, mtime: 1 }))
-    return path === '.' || path === 'dir'
-      ? packet(FXP.ATTRS, uint32(id), attributes({ mode: DIRECTORY }))
-      : status(id, MISSING)
-  }
-  const honest = (asked: SftpPacket): Buffer => {
-    const { type, id, body } = asked
-    if (type === FXP.INIT) return version(...extensions)
-    if (type === FXR.OPEN) {
-      const path = plain(first(asked))
-      const flags = body.readUInt32BE(4 + body.readUInt32BE(0))
-      if ((flags & 0x20) !== 0 && files.has(path)) return status(id, FAILURE)
-      if ((flags & 0x08) !== 0) files.set(path, Buffer.alloc(0))
-      return files.has(path) ? packet(FXP.HANDLE, uint32(id), text(path)) : status(id, MISSING)
-    }
-    if (type === FXR.LSTAT || type === FXR.STAT || type === FXR.FSTAT) return attrs(id, plain(first(asked)))
-    if (type === FXR.READ) {
-      const path = plain(first(asked))
-      const at = 4 + Buffer.byteLength(path)
-      const [position, length] = [body.readUInt32BE(at + 4), body.readUInt32BE(at + 8)]
-      const piece = files.get(path)?.subarray(position, position + length) ?? Buffer.alloc(0)
-      return piece.length === 0 ? status(id, EOF) : packet(FXP.DATA, uint32(id), text(piece))
-    }
-    if (type === FXR.WRITE) {
-      const path = plain(first(asked))
-      const at = 4 + Buffer.byteLength(path)
-      const position = body.readUInt32BE(at + 4)
-      const data = body.subarray(at + 12)
-      const old = files.get(path) ?? Buffer.alloc(0)
-      const content = Buffer.alloc(Math.max(old.length, position + data.length))
-      old.copy(content)
-      data.copy(content, position)
-      files.set(path, content)
-    }
-    if (type === FXR.REMOVE) return status(id, files.delete(plain(first(asked))) ? 0 : MISSING)
-    if (type === FXR.RENAME || type === FXR.EXTENDED) {
-      const replaces = type === FXR.EXTENDED
-      const pair = replaces ? { ...asked, body: body.subarray(4 + body.readUInt32BE(0)) } : asked
-      const [from, to] = [plain(first(pair)), plain(second(pair))]
-      const content = files.get(from)
-      if (content === undefined) return status(id, MISSING)
-      if (files.has(to) && !replaces) return status(id, FAILURE)
-      files.delete(from)
-      files.set(to, content)
-    }
-    return status(id, 0)
-  }
-  return () => (asked, send) => send(lies[asked.type]?.(asked) ?? honest(asked))
-}
-
-type Request = TransferRequest
-
-interface Place {
-  readonly local: string
-  context(): TestRun
-  run(request: Request): Promise<TransferData>
-  /** Code and message of the error that it ends with. */
-  fails(request: Request): Promise<{ readonly code: string; readonly message: string }>
-}
-
-async function withServer(answers: () => Answer, use: (at: Place) => Promise<void>, timeoutMs = 20_000): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), 'mhv-hostile-transfer-'))
-  const host = await startHostileSftp(answers)
-  const local = join(folder, 'root', 'in')
-  await mkdir(local, { recursive: true })
-  const worker = await startWorker({ secrets: { PASSWORD: 'x' }, settings: { local_roots: [join(folder, 'root')] } })
-  const target = sshTarget.parse({
-    host: '127.0.0.1',
-    port: host.port,
-    user: 'anybody',
-    password: 'env:PASSWORD',
-    known_hosts: [host.knownHosts],
-  })
-  const context = () => operationContext(worker, target, { timeoutMs })
-  const run = (request: Request) => sftpTransfer.run(context(), sftpTransfer.input.parse(request))
-  try {
-    await use({
-      local,
-      context,
-      run,
-      async fails(request) {
-        const error = await run(request).then(
-          (data) => assert.fail(`it succeeded: ${JSON.stringify(data)}`),
-          (thrown: unknown) => thrown as { code: string; message: string },
-        )
-        return { code: String(error.code), message: error.message }
-      },
-    })
-  } finally {
-    await worker.close()
-    await host.stop()
-    await rm(folder, { recursive: true, force: true })
-  }
-}
 
 suite('a transfer with a host that lies', () => {
   test('SSH-06: a file that says it is empty, and is not, is no success', async () => {
@@ -274,6 +150,40 @@ suite('a transfer with a host that lies', () => {
     }
   })
 
+  test('SSH-06: without an atomic rename a copied link takes the place of what is there, but never that of a folder', async () => {
+    for (const folder of [false, true]) {
+      const files = new Map([['t/l', Buffer.from('old')]])
+      const lies: Lies = {
+        [FXR.SYMLINK]: (asked) => {
+          const made = [first(asked), second(asked)].find((path) => path.includes('.mahavishnu-'))
+          files.set(made ?? '', Buffer.from('new'))
+          return undefined
+        },
+        // The tree is there already.
+        [FXR.MKDIR]: ({ id }) => status(id, FAILURE),
+        [FXR.STAT]: ({ id }) => packet(FXP.ATTRS, uint32(id), attributes({ mode: DIRECTORY })),
+        [FXR.LSTAT]: (asked) =>
+          folder && first(asked) === 't/l'
+            ? packet(FXP.ATTRS, uint32(asked.id), attributes({ mode: DIRECTORY }))
+            : undefined,
+      }
+      await withServer(server(files, lies), async (at) => {
+        await mkdir(join(at.local, 't'))
+        await symlink('f', join(at.local, 't', 'l'))
+        const request: TransferRequest = {
+          direction: 'upload',
+          files: [{ local: 'in/t', remote: 't' }],
+          recursive: true,
+          symlinks: 'copy',
+          verify: 'size',
+        }
+        if (folder) assert.equal((await at.fails(request)).code, 'MHV_SSH_TRANSFER_TARGET')
+        else assert.equal((await at.run(request)).transferred, 1)
+        assert.deepEqual([...files], [['t/l', Buffer.from(folder ? 'old' : 'new')]])
+      })
+    }
+  })
+
   test('SSH-06: an old file that cannot be removed does not undo what is in its place', async () => {
     const files = new Map([['f', Buffer.from('old')]])
     const lies: Lies = { [FXR.REMOVE]: ({ id }) => status(id, FAILURE) }
@@ -304,7 +214,7 @@ suite('a transfer with a host that lies', () => {
     } as const
     const upload = { direction: 'upload', files: [{ local: 'in/*', remote: 'dir/' }], verify: 'size' } as const
     const refuse = ({ id }: SftpPacket) => status(id, FAILURE, 'no')
-    const cases: readonly (readonly [string, Lies, Request])[] = [
+    const cases: readonly (readonly [string, Lies, TransferRequest])[] = [
       ['readlink', { [FXR.READLINK]: refuse }, { ...download, symlinks: 'copy' }],
       [
         'realpath',
@@ -451,7 +361,7 @@ suite('a transfer with a host that lies', () => {
     ]
     const codes = new Set<string>()
     let turn = seed
-    const how: readonly Partial<Request>[] = [
+    const how: readonly Partial<TransferRequest>[] = [
       { verify: 'size' },
       { verify: 'size', overwrite: 'if_different', preserve_mtime: true },
       { verify: 'sha256', verify_readback: true, resume: true },
@@ -470,7 +380,7 @@ suite('a transfer with a host that lies', () => {
           answers,
           async (place) => {
             if (direction === 'upload') await writeFile(join(place.local, 'f'), Buffer.alloc(600_000, 'g'))
-            const options = how[turn % how.length] as Partial<Request>
+            const options = how[turn % how.length] as Partial<TransferRequest>
             const running = place.run({ ...options, direction, files: [{ local: 'in/f', remote: 'f' }] })
             const code = await running.then(
               () => 'completed',

@@ -81,20 +81,35 @@ function read({ path, max, hash }: ReadTask): SmallFile {
 
 function write({ path, bytes, mode, mtime, hash, open }: WriteTask): Written {
   const fd = fs.openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
+  let closed = false
   try {
     for (let at = 0; at < bytes.length; ) at += fs.writeSync(fd, bytes, at, bytes.length - at, at)
     if (mode !== 0o600) fs.fchmodSync(fd, mode)
     if (mtime !== undefined) fs.futimesSync(fd, mtime, mtime)
+    if (!open) {
+      // A disk may say only now that it is full or broken. The descriptor is given up even so.
+      closed = true
+      fs.closeSync(fd)
+    }
   } catch (error) {
-    fs.closeSync(fd)
-    fs.unlinkSync(path)
+    if (!closed) anyway(() => fs.closeSync(fd))
+    anyway(() => fs.unlinkSync(path))
     throw error
   }
-  if (!open) fs.closeSync(fd)
   return { sha256: digest(bytes, hash), fd: open ? fd : undefined }
 }
 
-function perform(task: Task): Answer {
+/** What matters is the error that led here, not another one on the way out. */
+function anyway(act: () => void): void {
+  try {
+    act()
+  } catch {
+    // A name that stays is known for what an unfinished transfer has left.
+  }
+}
+
+/** Does one task; a failure is an answer as well. */
+export function perform(task: Task): Answer {
   try {
     if (task.kind === 'read') return { value: read(task) }
     if (task.kind === 'write') return { value: write(task) }

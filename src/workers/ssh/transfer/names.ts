@@ -10,12 +10,20 @@ export function isPattern(component: string): boolean {
   return /(^|[^\\])(\\\\)*[*?]/.test(component)
 }
 
-/** Splits a path at its first pattern: the folder that is there, and the components from there on. */
+/** A component without its backslashes, where there is a meaning for them to take away; as it is otherwise. */
+function plainComponent(component: string): string {
+  return /[*?]/.test(component) ? component.replace(/\\(.)/gsu, '$1') : component
+}
+
+/**
+ * Splits a path at its first pattern: the folder that is there, whose name is taken as it stands, and the components
+ * from there on. A path without one is `base` alone.
+ */
 export function splitPattern(path: string): { readonly base: string; readonly patterns: readonly string[] } {
   const components = path.split('/')
   const first = components.findIndex(isPattern)
-  if (first < 0) return { base: path, patterns: [] }
-  const before = components.slice(0, first).join('/')
+  if (first < 0) return { base: components.map(plainComponent).join('/'), patterns: [] }
+  const before = components.slice(0, first).map(plainComponent).join('/')
   const base = before === '' ? (path.startsWith('/') ? '/' : '.') : before
   return { base, patterns: components.slice(first).filter((component) => component !== '') }
 }

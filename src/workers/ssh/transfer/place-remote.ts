@@ -2,6 +2,7 @@ import { MhvError, mhvError } from '../../../core/errors.ts'
 import { sftpError } from '../files/sftp-errors.ts'
 import { badTarget } from './errors.ts'
 import type { RemoteFiles } from './remote-files.ts'
+import { asideName } from './temp-name.ts'
 import type { Transfer } from './types.ts'
 
 /**
@@ -41,8 +42,11 @@ async function placeNew(remote: RemoteFiles, temp: string, target: string): Prom
 
 async function placeAside(transfer: Transfer, remote: RemoteFiles, temp: string, target: string): Promise<void> {
   const { note, endpoint } = transfer
-  if ((await remote.lstat(target)) === undefined) return remote.rename(temp, target)
-  const aside = `${temp.replace(/\.part$/, '')}.old`
+  const there = await remote.lstat(target)
+  if (there === undefined) return remote.rename(temp, target)
+  // A folder could be moved aside as well, and a file is never put in the place of one.
+  if (there.kind === 'directory') throw badTarget(target, 'is a folder on the host')
+  const aside = asideName(temp)
   note('the host cannot replace a file atomically: for a moment there was none under the name of the target')
   const movedTo = async (thrown: unknown, where: string): Promise<MhvError> => {
     const error = await sftpError(thrown, { doing: 'put in place', path: target, endpoint })

@@ -1,8 +1,8 @@
 import { join, sep } from 'node:path'
-import { hostileName, type LocalRoots, openLocalFolder, openParent } from '../../../core/local-files.ts'
+import { hostileName, type LocalRoots, openParent } from '../../../core/local-files.ts'
 import { sftpError } from '../files/sftp-errors.ts'
 import { badName, badSource, badTarget } from './errors.ts'
-import type { FolderRef } from './local-folders.ts'
+import { type FolderRef, folderIfThere } from './local-folders.ts'
 import {
   isRepresentable,
   joinRemote,
@@ -25,6 +25,8 @@ interface Downloads {
   readonly input: TransferInput
   readonly roots: LocalRoots
   readonly folderRef: (path: string, create: boolean) => FolderRef
+  /** Is told of each folder that comes into being here. */
+  readonly made: () => void
   readonly remote: RemoteFiles
   readonly endpoint: string
   readonly signal: AbortSignal
@@ -33,13 +35,13 @@ interface Downloads {
   readonly held: { count: number }
 }
 
-/** Looks at the remote side and writes nothing. Every name is the server's, and none of them is believed. */
+/** Looks at the remote side, and makes no more than the parents of targets that were named. Every name is the server's, and none of them is believed. */
 export async function planDownload(parts: Omit<Downloads, 'plan' | 'held'>): Promise<Plan> {
   const downloads: Downloads = { ...parts, plan: createPlan(({ local }) => local), held: { count: 0 } }
   for (const { local, remote } of parts.input.files) {
     const { base, patterns } = parts.input.glob ? splitPattern(remote) : { base: remote, patterns: [] }
     if (patterns.length === 0) {
-      await planNamed(downloads, remote, local, false)
+      await planNamed(downloads, base, local, false)
       continue
     }
     const found: string[] = []
@@ -143,8 +145,8 @@ interface Place {
 }
 
 /** The folder that a target lies in, which must be there unless parents are made, and its name. */
-async function placeOf({ roots, input }: Downloads, target: string): Promise<Place> {
-  const { folder, name } = await openParent(target, roots, input.parents)
+async function placeOf({ roots, input, made }: Downloads, target: string): Promise<Place> {
+  const { folder, name } = await openParent(target, roots, input.parents && made)
   try {
     if ((await folder.stat(name))?.kind === 'directory')
       throw badTarget(target, 'is a folder on this machine: end it with / to put the file into it')
@@ -155,13 +157,13 @@ async function placeOf({ roots, input }: Downloads, target: string): Promise<Pla
 }
 
 /** The absolute path of a folder that is still to be made, below the roots. */
-async function absolute({ roots, input }: Downloads, target: string): Promise<string> {
-  const there = await openLocalFolder(target, roots).catch(() => undefined)
+async function absolute({ roots, input, made }: Downloads, target: string): Promise<string> {
+  const there = await folderIfThere(target, roots)
   if (there !== undefined) {
     await there.close()
     return there.path
   }
-  const { folder, name } = await openParent(target, roots, input.parents)
+  const { folder, name } = await openParent(target, roots, input.parents && made)
   await folder.close()
   return join(folder.path, name)
 }

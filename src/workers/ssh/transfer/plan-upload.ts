@@ -10,7 +10,7 @@ import {
 import { sftpError } from '../files/sftp-errors.ts'
 import { badSource, badTarget } from './errors.ts'
 import { eachOf, FILES_AT_ONCE } from './flow.ts'
-import type { FolderRef } from './local-folders.ts'
+import { type FolderRef, folderIfThere } from './local-folders.ts'
 import { joinRemote, MAX_DEPTH, MAX_ENTRIES, matchesName, NOT_UTF8, plainRemote, splitPattern } from './names.ts'
 import { createPlan, type PlanBuilder } from './plan.ts'
 import type { RemoteFiles } from './remote-files.ts'
@@ -32,7 +32,7 @@ export async function planUpload(parts: Omit<Uploads, 'plan'>): Promise<Plan> {
   for (const { local, remote } of parts.input.files) {
     const { base, patterns } = parts.input.glob ? splitPattern(local) : { base: local, patterns: [] }
     if (patterns.length > 0) await planMatches(uploads, { base, patterns, local, remote })
-    else await planNamed(uploads, local, remote, false)
+    else await planNamed(uploads, base, remote, false)
   }
   return uploads.plan.done()
 }
@@ -93,12 +93,10 @@ async function namesOf(folder: LocalFolder): Promise<{ readonly names: string[];
 /** A path as somebody wrote it, or as a pattern matched it. What was written is followed where it is a link. */
 async function planNamed(uploads: Uploads, local: string, remote: string, matched: boolean): Promise<void> {
   const { input, roots, plan } = uploads
-  if (input.recursive) {
-    const tree = await openLocalFolder(local, roots).catch(() => undefined)
-    if (tree !== undefined) {
-      const target = !matched && remote.endsWith('/') ? joinRemote(remote, basename(tree.path)) : remote
-      return planTree(uploads, tree, target.replace(/(.)\/+$/, '$1'), [tree.path]).finally(tree.close)
-    }
+  const tree = input.recursive ? await treeAt(local, roots, matched) : undefined
+  if (tree !== undefined) {
+    const target = !matched && remote.endsWith('/') ? joinRemote(remote, basename(tree.path)) : remote
+    return planTree(uploads, tree, target.replace(/(.)\/+$/, '$1'), [tree.path]).finally(tree.close)
   }
   const { folder, name } = await openParent(local, roots)
   try {
@@ -115,6 +113,16 @@ async function planNamed(uploads: Uploads, local: string, remote: string, matche
   } finally {
     await folder.close()
   }
+}
+
+/** The folder that a path leads to. A link that a pattern matched leads nowhere: it follows its policy. */
+async function treeAt(path: string, roots: LocalRoots, matched: boolean): Promise<LocalFolder | undefined> {
+  if (matched) {
+    const { folder, name } = await openParent(path, roots)
+    const facts = await folder.stat(name).finally(folder.close)
+    if (facts?.kind !== 'directory') return undefined
+  }
+  return folderIfThere(path, roots)
 }
 
 export function notASource(kind: LocalStat['kind'] | undefined): string {
@@ -216,7 +224,7 @@ async function planLink(
   }
   const real = await realpath(local).catch(() => undefined)
   if (real === undefined) return plan.skip({ local, remote, reason: 'a symbolic link that leads nowhere' })
-  const tree = input.recursive ? await openLocalFolder(real, roots).catch(() => undefined) : undefined
+  const tree = input.recursive ? await folderIfThere(real, roots) : undefined
   if (tree === undefined) return planLinked(uploads, local, local, remote)
   try {
     if (above.some((path) => path === tree.path || path.startsWith(`${tree.path}/`)))
