@@ -80,7 +80,7 @@ test('what was typed arrives, resizing reaches the program, and a program that r
   await assert.rejects(stuck.write(Buffer.alloc(900_000)), { code: 'MHV_TERMINAL_INPUT_FULL' })
 
   const other = await sessions.startLocal(
-    local(['sh', '-c', 'trap "stty size" WINCH; stty -echo; while read line; do echo "<$line>"; done']),
+    local(['sh', '-c', 'trap "stty size" WINCH; stty -echo; while :; do read line && echo "<$line>"; done']),
   )
   const output = readText(other)
   await delay(100)

@@ -59,9 +59,12 @@ export async function runCommand(
   command: string,
   options: RunOptions,
 ): Promise<RunResult> {
-  const { nonce, line } = lineFor(screen, shell, command)
-  options.signal?.throwIfAborted()
   const started = options.clock.monotonic()
+  const { nonce: expected } = lineFor(screen, shell, command)
+  options.signal?.throwIfAborted()
+  await promptShown(screen, expected, options)
+  // Somebody may have begun a command meanwhile.
+  const { nonce, line } = lineFor(screen, shell, command)
   const capture = captureOutput(screen, nonce, options.limits)
   try {
     // Ctrl+U first: whatever somebody left on the line is not part of the command.
@@ -89,6 +92,32 @@ function lineFor(screen: SessionScreen, shell: RunShell, command: string): { non
   }
   const line = markedLine(command, shell.nonce, !shell.marksOutput, shell.marksOutput)
   return { nonce: shell.nonce, line }
+}
+
+/** How long a prompt may take to be shown after the end of the command before it, in milliseconds. */
+const PROMPT_MS = 1_000
+
+/**
+ * The end of a command is told before its shell has turned the terminal's echo off again. What is typed in between is
+ * echoed by the kernel, which may do that after it has woken the shell: then the echo stands in the output.
+ */
+async function promptShown(screen: SessionScreen, nonce: string, { clock, signal }: RunOptions): Promise<void> {
+  const isAwaited = (mark: ShellMark | undefined) =>
+    mark !== undefined && hasNonce(mark, nonce) && (mark.kind === 'D' || mark.kind === 'A')
+  if (!isAwaited(screen.lastMark())) return
+  const { promise: shown, resolve } = Promise.withResolvers<void>()
+  const cancel = clock.after(PROMPT_MS, resolve)
+  const stop = screen.onMark((mark) => {
+    if (!isAwaited(mark)) resolve()
+  })
+  signal?.addEventListener('abort', () => resolve(), { once: true })
+  try {
+    await shown
+    signal?.throwIfAborted()
+  } finally {
+    cancel()
+    stop()
+  }
 }
 
 const hasNonce = (mark: ShellMark, nonce: string) => mark.rest.at(-1) === `mhv=${nonce}`
