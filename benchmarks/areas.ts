@@ -9,6 +9,19 @@ import { mqtt } from './mqtt.ts'
 import { sftp } from './sftp.ts'
 import { ssh } from './ssh.ts'
 import { start } from './start.ts'
+import { terminal } from './terminal.ts'
 
 /** Everything that is measured, in the order in which it is. */
-export const AREAS: readonly Area[] = [ssh, sftp, journal, mcp, http, start, admission, isolation, batch, mqtt]
+export const AREAS: readonly Area[] = [
+  ssh,
+  sftp,
+  journal,
+  mcp,
+  http,
+  start,
+  admission,
+  isolation,
+  batch,
+  terminal,
+  mqtt,
+]

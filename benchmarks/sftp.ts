@@ -1,4 +1,4 @@
-/** `ssh.sftp_transfer` on its whole path, beside scp and rsync over kept connections to the same sshd. */
+/** `ssh.sftp_transfer` on its whole path, beside scp, sftp and rsync over kept connections to the same sshd. */
 import { randomBytes } from 'node:crypto'
 import { closeSync, mkdirSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
@@ -35,72 +35,82 @@ const settingsOf = ({ sshd }: Sides, more: Readonly<Record<string, unknown>>) =>
   connections: 'one each, kept open',
 })
 
-/** One big file. The peer syncs nothing, so neither does ours in these rows. */
-async function big(options: BenchOptions, sides: Sides, direction: Direction, verify: 'sha256' | 'size'): Promise<Row> {
+interface How {
+  readonly fsync: boolean
+  readonly verify: 'sha256' | 'size'
+}
+
+/** One big file. Either both sides sync it or neither does: of the peers only sftp can, and it compares no digests. */
+async function big(options: BenchOptions, sides: Sides, direction: Direction, how: How): Promise<Row> {
+  const { fsync, verify } = how
   const bytes = (options.quick ? 32 : 256) * MIB
   const source = join(sides.files, `big${bytes}`)
   const target = join(sides.files, 'arrived')
   const [local, remote] = direction === 'upload' ? [source, target] : [target, source]
-  const input = { direction, files: [{ local, remote }], verify, fsync: false }
+  const input = { direction, files: [{ local, remote }], ...how }
   const fresh = async (work: () => Promise<number>) => {
     rmSync(target, { force: true })
     return work()
   }
+  const { peers } = sides
   const values = await interleave(
     {
       ours: () => fresh(() => sides.ours.call('transfer', { input, files: 1, bytes })),
-      peer: () => fresh(() => sides.peers.scp(source, target, direction, verify === 'sha256')),
+      peer: () =>
+        fresh(() =>
+          fsync ? peers.sftp(source, target, direction) : peers.scp(source, target, direction, verify === 'sha256'),
+        ),
     },
-    interleavingOf(options, `${direction} of one file, ${verify}`, 1),
+    interleavingOf(options, `${direction} of one file, ${verify}, ${fsync ? '' : 'no '}fsync`, 1),
   )
   const rate = (rounds: readonly (readonly number[])[]) => rounds.map((turns) => bytes / MIB / median(turns))
   const hashed = verify === 'sha256'
+  const name = fsync
+    ? `sftp, ${direction === 'upload' ? 'put' : 'get'} -f`
+    : hashed
+      ? 'scp, then sha256sum twice'
+      : 'scp'
   return toRow(
     {
-      name: `sftp.${direction}.big.${verify}`,
-      title: `${direction} of one file of ${bytes / MIB} MiB, verify ${verify}, beside scp${hashed ? ', then sha256sum on both sides' : ''}`,
+      name: `sftp.${direction}.big.${verify}${fsync ? '.fsync' : ''}`,
+      title: `${direction} of one file of ${bytes / MIB} MiB, verify ${verify}, beside ${name}`,
       unit: 'MiB/s',
       better: 'higher',
       ours: rate(values.ours),
-      peer: {
-        name: hashed ? 'scp, then sha256sum twice' : 'scp',
-        version: sides.peers.versions.scp,
-        values: rate(values.peer),
-      },
+      peer: { name, version: peers.versions.scp, values: rate(values.peer) },
       goal: { of: 'ratio', is: '>=', limit: hashed ? 1 : 0.9 },
-      settings: settingsOf(sides, { bytes, verify, fsync: false }),
+      settings: settingsOf(sides, { bytes, ...how }),
     },
     options,
   )
 }
 
-/** Many small files. */
-async function many(
-  options: BenchOptions,
-  sides: Sides,
-  direction: Direction,
-  how: { readonly fsync: boolean; readonly verify: 'sha256' | 'size' },
-): Promise<Row> {
-  const source = join(sides.files, 'many')
-  const target = join(sides.files, 'arrived-many')
-  const [local, remote] = direction === 'upload' ? [source, target] : [target, source]
-  const input = { direction, files: [{ local, remote }], recursive: true, ...how }
-  const fresh = async (work: () => Promise<number>) => {
-    rmSync(target, { recursive: true, force: true })
-    return work()
-  }
+/**
+ * Many small files, each time into a new folder. None of them is removed before the end: ext4 passes over the inodes of
+ * files that were removed less than a minute ago, one by one, which made both sides up to five times slower, in turns.
+ */
+async function many(options: BenchOptions, sides: Sides, direction: Direction, how: How): Promise<Row> {
   const { fsync, verify } = how
+  const source = join(sides.files, 'many')
+  const name = `sftp.${direction}.many.${verify}${fsync ? '.fsync' : ''}`
+  let turn = 0
+  const nextTarget = () => join(sides.files, `${name}-${turn++}`)
+  const inputTo = (target: string) => {
+    const [local, remote] = direction === 'upload' ? [source, target] : [target, source]
+    return { direction, files: [{ local, remote }], recursive: true, ...how }
+  }
   const values = await interleave(
     {
-      ours: () => fresh(() => sides.ours.call('transfer', { input, files: FILES, bytes: FILES * FILE_BYTES })),
-      peer: () => fresh(() => sides.peers.rsync(source, target, direction, fsync)),
+      ours: () =>
+        sides.ours.call('transfer', { input: inputTo(nextTarget()), files: FILES, bytes: FILES * FILE_BYTES }),
+      peer: () => sides.peers.rsync(source, nextTarget(), direction, fsync),
     },
     interleavingOf(options, `${direction} of many files, ${verify}, ${fsync ? '' : 'no '}fsync`, 1),
   )
   const rate = (rounds: readonly (readonly number[])[]) => rounds.map((turns) => FILES / median(turns))
   return toRow(
     {
-      name: `sftp.${direction}.many.${verify}${fsync ? '.fsync' : ''}`,
+      name,
       title: `${direction} of ${FILES} files of ${FILE_BYTES} bytes, verify ${verify}, beside rsync -rp${fsync ? ' --fsync' : ''}`,
       unit: 'files/s',
       better: 'higher',
@@ -129,7 +139,8 @@ function makeFiles(files: string, quick: boolean): void {
 async function measureAll(options: BenchOptions, sides: Sides): Promise<readonly Row[]> {
   const rows: Row[] = []
   for (const direction of ['upload', 'download'] as const) {
-    rows.push(await big(options, sides, direction, 'sha256'), await big(options, sides, direction, 'size'))
+    rows.push(await big(options, sides, direction, { fsync: false, verify: 'sha256' }))
+    for (const fsync of [true, false]) rows.push(await big(options, sides, direction, { fsync, verify: 'size' }))
     for (const fsync of [true, false]) rows.push(await many(options, sides, direction, { fsync, verify: 'sha256' }))
     rows.push(await many(options, sides, direction, { fsync: false, verify: 'size' }))
   }
@@ -138,7 +149,7 @@ async function measureAll(options: BenchOptions, sides: Sides): Promise<readonly
 
 export const sftp: Area = {
   name: 'sftp',
-  summary: 'ssh.sftp_transfer on its whole path, beside scp and rsync over kept connections',
+  summary: 'ssh.sftp_transfer on its whole path, beside scp, sftp and rsync over kept connections',
   missing: () => serverMissing() ?? peersMissing(),
   run: (options) =>
     withFolder('sftp', async (folder) => {

@@ -4,7 +4,7 @@
  *   npm test                        everything: lint, all test files, coverage of src, guarantees
  *   npm test -- core/errors ssh     only the files whose path contains one of these
  *   npm test -- --no-lint           without lint
- *   npm test -- --concurrency=1     that many files at a time (default: one more than cores)
+ *   npm test -- --concurrency=1     that many files at a time (default: twice as many as cores)
  *   npm test -- --json[=FILE]       the results as one JSON document
  *
  * The last line is `N passed, N failed, N skipped`; exit 1 if anything failed. What belongs to the run and to no
@@ -21,11 +21,12 @@ import { runTool } from './lint/tool.ts'
 import {
   type Coverage,
   excludedFromCoverage,
+  isMeasured,
   keepOwnCounters,
   measureCoverage,
   requiredCoverage,
 } from './test/coverage.ts'
-import { allTestFiles, selectFiles } from './test/discover.ts'
+import { allTestFiles, runsAlone, selectFiles } from './test/discover.ts'
 import { endLeftovers, endProcesses, findMarked, type Process, watchDescendants } from './test/processes.ts'
 import {
   countsOf,
@@ -82,11 +83,10 @@ async function lint(): Promise<void> {
 
 /** Runs the files a few at a time, each in its own process. */
 async function runFiles(files: readonly string[], concurrency: number): Promise<void> {
-  const waiting = [...files.entries()]
+  const waiting = [...files]
   async function work(): Promise<void> {
-    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-      const [index, file] = next
-      const coverageFolder = filtered ? undefined : join(raw, `file-${index}`)
+    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
+      const coverageFolder = filtered || !isMeasured(file) ? undefined : join(raw, `file-${file.replaceAll('/', '-')}`)
       const done = await runFile(file, { runId, timeoutMs: fileTimeoutMs, coverageFolder })
       results.push(...done.tests)
       reportFile(done)
@@ -118,8 +118,8 @@ function skipLines(): readonly string[] {
 
 function concurrencyOf(args: readonly string[]): number {
   const given = args.find((arg) => arg.startsWith('--concurrency='))?.slice('--concurrency='.length)
-  // One more than cores: much of the time goes by waiting for servers and clocks.
-  const number = Number(given ?? availableParallelism() + 1)
+  // More than cores: much of the time goes by waiting for servers and clocks.
+  const number = Number(given ?? availableParallelism() * 2)
   if (!Number.isInteger(number) || number < 1) throw new Error(`--concurrency=${given} is no number of files`)
   return number
 }
@@ -150,7 +150,11 @@ async function main(): Promise<void> {
   if (unbuilt && !filtered) record('build', 'dist could not be built from src; the messages are above')
   if (!filtered && !output.args.includes('--no-lint')) await lint()
   if (files.length === 0) record('test files', `no test file matches ${filters.join(' ') || 'src and test'}`)
-  await runFiles(files, concurrencyOf(output.args))
+  await runFiles(
+    files.filter((file) => !runsAlone(file)),
+    concurrencyOf(output.args),
+  )
+  await runFiles(files.filter(runsAlone), 1)
 
   const left = await endLeftovers(find)
   watch.stop()

@@ -48,6 +48,7 @@ import { createRunMetrics, observeBreakers, observeJournal } from './telemetry/m
 import { observeDeadLetters } from './telemetry/resilience-metrics.ts'
 import { observeSchedules } from './telemetry/schedule-metrics.ts'
 import { type EndedRun, observeSsh } from './telemetry/ssh-metrics.ts'
+import { observeTerminal } from './telemetry/terminal-metrics.ts'
 import { observeWorkerProcesses } from './telemetry/worker-metrics.ts'
 import { workers } from './workers/index.ts'
 
@@ -111,6 +112,9 @@ async function openInstance(composition: Composition, options: InstanceOptions):
   const slos = registry.workers.find(({ name }) => name === 'ssh')?.slos
   const ssh = slos === undefined ? undefined : observeSsh(metrics.registry, pool, slos)
   const observed = measured(journal, observeJournal(metrics.registry), (run) => ssh?.ended(run))
+  if (registry.workers.some(({ name }) => name === 'terminal')) {
+    observeTerminal(metrics.registry, () => parts.instances.started('terminal')?.stats())
+  }
   const { store, lease } = withLease(observed, clock)
   const common = commonParts(composition, setting)
   const isolated = isolatedWorkers(composition, setting, common.log)

@@ -34,9 +34,13 @@ export type {
   RemoteFileStat,
   RemoteFs,
   RemotePty,
+  RemotePtyEcho,
   RemotePtyEvents,
   RemotePtyRequest,
   RemotePtySession,
+  RemotePtySignal,
+  TerminalSessionRequest,
+  TerminalSessions,
 } from './core/ports.ts'
 export {
   MAX_RECORD_BYTES,

@@ -14,6 +14,14 @@ export function residentMegabytes(pid: number): number {
   return (Number(line[1]) * 1024) / 1e6
 }
 
+/** The same with what several processes share divided among them; undefined where the kernel does not tell. Linux only. */
+export function proportionalMegabytes(pid: number): number | undefined {
+  const file = `/proc/${pid}/smaps_rollup`
+  if (!existsSync(file)) return undefined
+  const line = /^Pss:\s+(\d+) kB$/m.exec(readFileSync(file, 'utf8'))
+  return line?.[1] === undefined ? undefined : (Number(line[1]) * 1024) / 1e6
+}
+
 export function procMissing(): string | undefined {
   return existsSync('/proc/self/status') ? undefined : 'there is no /proc: resident memory is only read on Linux'
 }

@@ -1,9 +1,9 @@
 /**
- * The peers of `ssh.sftp_transfer`: scp and rsync over a connection that is kept open (ControlMaster), as ours is, so
+ * The peers of `ssh.sftp_transfer`: scp, sftp and rsync over a connection that is kept open (ControlMaster), as ours is, so
  * that no handshake is measured.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pause } from '../harness/process.ts'
 import { type BenchSshd, CIPHER } from '../harness/sshd.ts'
@@ -11,6 +11,8 @@ import { type BenchSshd, CIPHER } from '../harness/sshd.ts'
 export interface OpensshFiles {
   /** Seconds of `scp`; with `hash`, of `sha256sum` here and there as well, one after the other. */
   scp(from: string, to: string, direction: 'upload' | 'download', hash: boolean): Promise<number>
+  /** Seconds of `sftp` with `put -f` or `get -f`, which syncs what has arrived; scp cannot. */
+  sftp(from: string, to: string, direction: 'upload' | 'download'): Promise<number>
   /** Seconds of `rsync -rp`, from folder to folder. */
   rsync(from: string, to: string, direction: 'upload' | 'download', fsync: boolean): Promise<number>
   readonly versions: { readonly scp: string; readonly rsync: string }
@@ -21,7 +23,7 @@ const START_MS = 10_000
 
 /** What the programs are, and what is missing. */
 export function peersMissing(): string | undefined {
-  for (const program of ['scp', 'rsync', 'sha256sum']) {
+  for (const program of ['scp', 'sftp', 'rsync', 'sha256sum']) {
     if (spawnSync(program, ['--version'], { stdio: 'ignore' }).error !== undefined)
       return `${program} is not there: scripts/setup-servers installs it on Debian`
   }
@@ -80,6 +82,11 @@ export async function startOpensshFiles(sshd: BenchSshd, folder: string): Promis
         await run('sha256sum', [here])
         await remoteHash(there)
       }),
+    sftp: (from, to, direction) => {
+      const batch = join(folder, 'batch')
+      writeFileSync(batch, `${direction === 'upload' ? 'put' : 'get'} -f ${from} ${to}\n`)
+      return timed(() => run('sftp', ['-q', '-b', batch, ...options, '-P', String(port), destination]))
+    },
     rsync: (from, to, direction, fsync) =>
       timed(() => {
         const shell = ['ssh', ...options, '-p', String(port)].join(' ')

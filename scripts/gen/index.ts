@@ -9,6 +9,7 @@ import { generators as operationsPage } from './operations-page.ts'
 import { renderScriptsPage } from './scripts-page.ts'
 import { generators as settingsPage } from './settings-page.ts'
 import { generators as settingsSchemas } from './settings-schema.ts'
+import { generators as terminalKeys } from './terminal-keys-page.ts'
 
 /** Every derived file that is checked in. A new one is a line here; `npm test` fails while one is stale. */
 export const generators: readonly Generator[] = [
@@ -21,5 +22,6 @@ export const generators: readonly Generator[] = [
   ...errorsPage,
   ...settingsPage,
   ...settingsSchemas,
+  ...terminalKeys,
   ...notRun,
 ]

@@ -21,6 +21,14 @@ function byLength(one: string, other: string): number {
   return rank(one) - rank(other) || (one < other ? -1 : 1)
 }
 
+/** Files that compare times of two things that happen at once: they run at the end, one at a time and alone. */
+const ALONE = ['test/contract/terminal-neighbours.test.ts']
+
+/** Whether nothing else may run beside this file. */
+export function runsAlone(file: string): boolean {
+  return ALONE.includes(file)
+}
+
 /** The files whose path contains one of the filters; all of them without a filter. */
 export function selectFiles(files: readonly string[], filters: readonly string[]): readonly string[] {
   return filters.length === 0 ? files : files.filter((file) => filters.some((filter) => file.includes(filter)))

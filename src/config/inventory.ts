@@ -204,7 +204,7 @@ function toTarget(name: string, parts: Parts, registry: Registry, report: CheckR
   const groups = [...parts.groups.keys()]
   const tags = [...new Set(layers.flatMap((layer) => texts(layer.entries.get('tags')?.node)))]
   const tier = TIERS.find((known) => known === lastText(layers, 'tier')) ?? 'prod'
-  const workers = registry.workers.filter((worker) => parts.own.entries.has(worker.name))
+  const workers = registry.workers.filter((worker) => isReached(worker, parts.own, registry))
   const blocks = workers.map((worker): [string, TargetForWorker] => {
     const { address, overrides } = toBlock(name, worker, layers, report)
     return [worker.name, deepFreeze({ target: { name, tier, tags, groups, address }, overrides })]
@@ -219,6 +219,13 @@ function toTarget(name: string, parts: Parts, registry: Registry, report: CheckR
     workers: workers.map((worker) => worker.name),
     blocks: new Map(blocks),
   }
+}
+
+/** A target is one of a worker's by its block, or by that of the worker through whose port it is reached. */
+function isReached({ name, reaches }: AnyWorker, own: SourceMap, registry: Registry): boolean {
+  if (own.entries.has(name)) return true
+  if (reaches === undefined) return false
+  return registry.workers.some((other) => other.provides?.[reaches] !== undefined && own.entries.has(other.name))
 }
 
 /** The merged block of a worker, checked as a whole; it is the target itself that says which workers it has. */

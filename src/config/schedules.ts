@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { toMhvError } from '../core/errors.ts'
-import type { Priority } from '../core/operation.ts'
+import { needsTarget, type Priority } from '../core/operation.ts'
 import { cronRecurrence, intervalRecurrence, type Recurrence } from '../core/recurrence.ts'
 import type { RegisteredOperation, Registry } from '../core/registry.ts'
 import { didYouMean, nearest } from '../core/suggest.ts'
@@ -211,6 +211,7 @@ function checkTarget(
   }
   const names = parts.inventory.list().flatMap((each) => (each.workers.includes(worker.name) ? each.name : []))
   if (target === undefined) {
+    if (!needsTarget(spec)) return
     problem('target', `is missing: ${id} acts on a target`)
     return
   }

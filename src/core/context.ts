@@ -1,5 +1,6 @@
 import type { Clock } from './clock.ts'
 import type { ErrorCode } from './error-table.ts'
+import type { Masker } from './masker.ts'
 import type { Effect } from './operation.ts'
 import type { PortName, Ports } from './ports.ts'
 import type { NewRecord, RecordLimits, RecordQuery, RecordStats, StoredRecord } from './records.ts'
@@ -140,6 +141,7 @@ export interface WorkerContext<S = unknown> {
   readonly records: WorkerRecords
   /** The targets of the inventory with a block for this worker, each with its settings. */
   targets(): Promise<readonly WorkerTarget[]>
+  readonly masker: Masker
   /**
    * A target of the inventory as an operation of this worker would get it, for ports, whose callers know its name only.
    * Throws MHV_TARGET_UNKNOWN or MHV_TARGET_UNSUPPORTED.

@@ -26,6 +26,8 @@ export interface ExecOptions {
   readonly signal?: AbortSignal
   /** Milliseconds between TERM and KILL. */
   readonly killGraceMs?: number
+  /** Is given the output as it comes, all of it. */
+  readonly onOutput?: (stream: 'stdout' | 'stderr', bytes: Uint8Array) => void
 }
 
 export interface ExecResult {
@@ -66,8 +68,8 @@ export async function exec(options: ExecOptions): Promise<ExecResult> {
   const child = await start(options)
   const group = child.pid as number
   const streams = {
-    stdout: capture(child, 'stdout', options.maxBytes),
-    stderr: capture(child, 'stderr', options.maxBytes),
+    stdout: capture(child, 'stdout', options),
+    stderr: capture(child, 'stderr', options),
   }
   feed(child, options.stdin)
   track(group)
@@ -143,14 +145,15 @@ const CLOSE_ON_EXEC = 0o2000000
  */
 export function hiddenDescriptors(replacement: number): (number | 'ignore')[] {
   const entries: (number | 'ignore')[] = []
-  for (const descriptor of inheritable()) {
+  for (const descriptor of inheritableDescriptors()) {
     while (entries.length < descriptor - 3) entries.push('ignore')
     entries[descriptor - 3] = replacement
   }
   return entries
 }
 
-function inheritable(): number[] {
+/** Open descriptors from 3 on that a child gets unless something is put in their place; none without /proc. */
+export function inheritableDescriptors(): number[] {
   try {
     const open = readdirSync('/proc/self/fdinfo').map(Number)
     return open.filter((descriptor) => descriptor > 2 && !closesOnExec(descriptor)).sort((a, b) => a - b)
@@ -196,13 +199,18 @@ interface Captured {
   last(): number
 }
 
-function capture(child: ChildProcess, name: 'stdout' | 'stderr', maxBytes: number): Captured {
+function capture(
+  child: ChildProcess,
+  name: 'stdout' | 'stderr',
+  { maxBytes, onOutput }: Pick<ExecOptions, 'maxBytes' | 'onOutput'>,
+): Captured {
   const head = Math.ceil(maxBytes / 2)
   const kept = createHeadTail({ head, tail: maxBytes - head })
   let last = performance.now()
   child[name]?.on('data', (bytes: Buffer) => {
     last = performance.now()
     kept.push(bytes)
+    onOutput?.(name, bytes)
   })
   child[name]?.on('error', () => {})
   return { kept, last: () => last }

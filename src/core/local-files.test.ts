@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { link, mkdir, mkdtemp, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises'
+import fs, { chmod, link, mkdir, mkdtemp, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises'
+import { syncBuiltinESMExports } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, suite, test } from 'node:test'
+import { after, before, mock, suite, test } from 'node:test'
 import fc from 'fast-check'
 import { hostileName, type LocalRoots, openLocalFolder, openParent } from './local-files.ts'
 
@@ -118,6 +119,91 @@ suite('SSH-10: local files outside the allowed roots', () => {
       { numRuns: 200 },
     )
     await folder.close()
+  })
+})
+
+/** Makes a call of the file system fail for one path while something is done. */
+async function failing<T>(
+  call: 'lstat' | 'mkdir' | 'realpath',
+  path: string,
+  systemCode: string,
+  act: () => Promise<T>,
+): Promise<T> {
+  const real = fs[call] as (...args: readonly unknown[]) => Promise<unknown>
+  const fail = async (...args: readonly unknown[]) => {
+    if (args[0] === path) throw Object.assign(new Error(systemCode), { code: systemCode })
+    return real(...args)
+  }
+  const mocked = mock.method(fs, call, fail as never)
+  syncBuiltinESMExports()
+  try {
+    return await act()
+  } finally {
+    mocked.mock.restore()
+    syncBuiltinESMExports()
+  }
+}
+
+suite('SSH-10: what the file system does not tell is refused, never passed over', () => {
+  const refusal = (expected: string, path: string, systemCode: string) => (error: unknown) => {
+    const { code: given, details } = error as { code?: string; details?: Record<string, unknown> }
+    assert.deepEqual([given, details?.['path'], details?.['system_code']], [expected, path, systemCode])
+    return true
+  }
+
+  test('where the closed folder cannot be told, everything is closed; where there is none, nothing is', async () => {
+    const loop = join(base, 'loop')
+    await symlink('loop', loop)
+    await assert.rejects(openParent('file', { ...roots, closed: loop }), refusal('MHV_LOCAL_FAILED', loop, 'ELOOP'))
+    const closed = join(base, 'instance-of-another')
+    await failing('realpath', closed, 'EACCES', async () => {
+      await assert.rejects(openParent('file', { ...roots, closed }), refusal('MHV_LOCAL_FAILED', closed, 'EACCES'))
+    })
+    const { folder } = await openParent('file', { ...roots, closed })
+    await folder.close()
+  })
+
+  test('a root that cannot be made is refused with the reason, and one that is there needs not be made', async () => {
+    const root = join(base, 'unmade', 'root')
+    const first: LocalRoots = { folders: [root], setting: 's' }
+    for (const [systemCode, expected] of [
+      ['EACCES', 'MHV_LOCAL_FAILED'],
+      ['ENOSPC', 'MHV_LOCAL_NO_SPACE'],
+      ['EMFILE', 'MHV_NO_DESCRIPTORS'],
+    ] as const) {
+      await failing('mkdir', root, systemCode, async () => {
+        await assert.rejects(openLocalFolder('', first), { code: expected })
+      })
+    }
+    await (await openLocalFolder('', first)).close()
+    await failing('mkdir', root, 'EACCES', async () => (await openLocalFolder('', first)).close())
+  })
+
+  test('as a user who may not write there, a root is refused with the reason', async () => {
+    const locked = join(base, 'locked')
+    await mkdir(locked)
+    await chmod(base, 0o755)
+    await chmod(locked, 0o555)
+    // The superuser may write everywhere.
+    const before = process.geteuid?.() ?? 1
+    if (before === 0) process.seteuid?.(65_534)
+    try {
+      const root = join(locked, 'root')
+      await assert.rejects(
+        openLocalFolder('', { folders: [root], setting: 's' }),
+        refusal('MHV_LOCAL_FAILED', root, 'EACCES'),
+      )
+    } finally {
+      if (before === 0) process.seteuid?.(0)
+    }
+  })
+
+  test('a component of which it cannot be told whether it is a link is none that is missing', async () => {
+    const path = join(base, 'in', 'unsure')
+    await failing('lstat', path, 'EIO', async () => {
+      await assert.rejects(openLocalFolder('unsure', roots, true), refusal('MHV_LOCAL_FAILED', path, 'EIO'))
+    })
+    await assert.rejects(readFile(path), { code: 'ENOENT' })
   })
 })
 

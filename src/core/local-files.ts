@@ -31,6 +31,9 @@ export interface LocalRoots {
   readonly setting: string
 }
 
+/** Whether missing folders are made; a function is told the path of each that was, also where the rest fails. */
+type Create = boolean | ((path: string) => void)
+
 /** An open folder. Names are single components. Nothing in it follows a link. */
 export interface LocalFolder {
   /** Resolved, for messages and results. */
@@ -40,7 +43,7 @@ export interface LocalFolder {
   /** Facts of an entry itself, never of what a link points at; undefined where there is none. */
   stat(name: string): Promise<LocalStat | undefined>
   /** A folder in it. @param create makes it (0777 less the umask) when it is missing */
-  folder(name: string, create?: boolean): Promise<LocalFolder>
+  folder(name: string, create?: Create): Promise<LocalFolder>
   /** A regular file for reading; anything else is refused without waiting for it. */
   read(name: string): Promise<FileHandle>
   /** A new file (0600) for writing and reading; fails where the name is taken, unless `again` opens what is there. */
@@ -86,7 +89,7 @@ const MAX_NAME_BYTES = 255
 export async function openParent(
   path: string,
   roots: LocalRoots,
-  create = false,
+  create: Create = false,
 ): Promise<{ readonly folder: LocalFolder; readonly name: string }> {
   const full = absolute(path, roots)
   const name = basename(full)
@@ -95,7 +98,7 @@ export async function openParent(
 }
 
 /** Opens a folder below the roots. Throws as `openParent` does. */
-export async function openLocalFolder(path: string, roots: LocalRoots, create = false): Promise<LocalFolder> {
+export async function openLocalFolder(path: string, roots: LocalRoots, create: Create = false): Promise<LocalFolder> {
   return openFrom(path, absolute(path, roots), roots, create)
 }
 
@@ -110,6 +113,15 @@ export function hostileName(name: string): string | undefined {
   if (name.includes('\0')) return 'has a NUL character in it'
   if (Buffer.byteLength(name) > MAX_NAME_BYTES) return `is longer than ${MAX_NAME_BYTES} bytes`
   return undefined
+}
+
+/**
+ * Name that a link has before it takes its place; such names are known for what no transfer has finished.
+ *
+ * @param fd of the open folder: nobody else of this process has it
+ */
+export function tempLinkName(fd: number): string {
+  return `.link.mahavishnu-p${process.pid}f${fd}.part`
 }
 
 function absolute(path: string, { folders }: LocalRoots): string {
@@ -127,19 +139,16 @@ function within(path: string, folder: string): boolean {
   return way === '' || (way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way))
 }
 
-async function openFrom(asked: string, full: string, roots: LocalRoots, create: boolean): Promise<LocalFolder> {
+async function openFrom(asked: string, full: string, roots: LocalRoots, create: Create): Promise<LocalFolder> {
   const root = rootOf(full, roots)
   if (root === undefined) throw outside(asked, roots)
-  if (root === roots.folders[0]) await mkdir(root, { recursive: true, mode: 0o700 }).catch(() => undefined)
-  const realRoot = await realpath(root).catch((error: unknown) => {
-    throw localError(error, root)
-  })
+  const realRoot = await openedRoot(root, root === roots.folders[0])
   // Links of the way are allowed where they stay inside: resolved first, then walked without following any.
   const { real, missing } = await resolvedAsFarAsItIs(full)
   if (!within(real, realRoot)) throw outside(asked, roots)
-  const closed = roots.closed === undefined ? undefined : await realpath(roots.closed).catch(() => undefined)
+  const closed = await realClosed(roots)
   if (closed !== undefined && within(real, closed) && !within(realRoot, closed)) throw outside(asked, roots)
-  if (missing.length > 0 && !create) throw notFound(full)
+  if (missing.length > 0 && create === false) throw notFound(full)
   const existing = relative(realRoot, real).split(sep).filter(Boolean)
   let folder = await openFolder(realRoot, realRoot)
   for (const name of [...existing, ...missing]) {
@@ -147,6 +156,36 @@ async function openFrom(asked: string, full: string, roots: LocalRoots, create: 
     folder = await above.folder(name, create).finally(above.close)
   }
   return folder
+}
+
+/** Where a root really lies. The first one is made when it is missing. */
+async function openedRoot(root: string, make: boolean): Promise<string> {
+  try {
+    const there = await ifThere(realpath(root))
+    if (there !== undefined) return there
+    if (make) await mkdir(root, { recursive: true, mode: 0o700 })
+    return await realpath(root)
+  } catch (error) {
+    throw localError(error, root)
+  }
+}
+
+/** Where the closed folder really lies; undefined where there is none. One that cannot be told closes everything. */
+async function realClosed({ closed }: LocalRoots): Promise<string | undefined> {
+  if (closed === undefined) return undefined
+  return ifThere(realpath(closed)).catch((error: unknown) => {
+    throw localError(error, closed)
+  })
+}
+
+/** What a call gives, or undefined where the file system says that there is no such thing, and only then. */
+async function ifThere<T>(call: Promise<T>): Promise<T | undefined> {
+  try {
+    return await call
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined
+    throw error
+  }
 }
 
 async function resolvedAsFarAsItIs(path: string): Promise<{ real: string; missing: string[] }> {
@@ -157,10 +196,18 @@ async function resolvedAsFarAsItIs(path: string): Promise<{ real: string; missin
     } catch (error) {
       if (systemCode(error) !== 'ENOENT' || dirname(at) === at) throw localError(error, at)
       // A link that leads nowhere is no missing folder: making it would make what it points at.
-      const there = await lstat(at).catch(() => undefined)
-      if (there !== undefined) throw localError(error, at)
+      if (await isThere(at)) throw localError(error, at)
       missing.unshift(basename(at))
     }
+  }
+}
+
+/** Whether a name is taken, by a link that leads nowhere as well. */
+async function isThere(path: string): Promise<boolean> {
+  try {
+    return (await ifThere(lstat(path))) !== undefined
+  } catch (error) {
+    throw localError(error, path)
   }
 }
 
@@ -196,21 +243,14 @@ async function openFolder(way: string, path: string): Promise<LocalFolder> {
     },
     stat: (name) =>
       attempt(name, async () => {
-        const facts = await lstat(at(name)).catch((error: unknown) => {
-          if (systemCode(error) === 'ENOENT') return undefined
-          throw error
-        })
+        const facts = await ifThere(lstat(at(name)))
         if (facts === undefined) return undefined
         const { size, mode, mtimeMs } = facts
         return { kind: kindOf(facts), bytes: size, mode: mode & 0o7777, modified: mtimeMs }
       }),
-    folder: (name, create = false) =>
+    folder: (name, create: Create = false) =>
       attempt(name, async () => {
-        if (create) {
-          await mkdir(at(name)).catch((error: unknown) => {
-            if (systemCode(error) !== 'EEXIST') throw error
-          })
-        }
+        if (create !== false && (await makeFolder(at(name))) && typeof create === 'function') create(shown(name))
         return openFolder(at(name), shown(name))
       }),
     read: (name) =>
@@ -248,8 +288,8 @@ async function openFolder(way: string, path: string): Promise<LocalFolder> {
     link: (name, target) =>
       attempt(name, async () => {
         // Under a name of its own first: a link cannot be made in the place of another.
-        const temp = at(`.mahavishnu-link-${process.pid}-${handle.fd}.part`)
-        await unlink(temp).catch(() => undefined)
+        const temp = at(tempLinkName(handle.fd))
+        await ifThere(unlink(temp))
         await symlink(target, temp)
         await rename(temp, at(name)).catch(async (error: unknown) => {
           await unlink(temp)
@@ -276,6 +316,17 @@ async function openFolder(way: string, path: string): Promise<LocalFolder> {
     close: () => handle.close(),
   }
   return self
+}
+
+/** False where there is something of that name already. */
+async function makeFolder(path: string): Promise<boolean> {
+  try {
+    await mkdir(path)
+    return true
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') return false
+    throw error
+  }
 }
 
 interface Kinds {

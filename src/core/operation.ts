@@ -28,6 +28,10 @@ export interface OperationExample<I> {
 
 /** How the command line differs from the plain derivation (one option per field of the input). */
 export interface CliHints<I> {
+  /** The verb, where it is not that of the id: `start` for `start_interactive_session`. */
+  readonly verb?: string
+  /** The field that is the argument of a command that is about no target. */
+  readonly argument?: keyof I & string
   /**
    * The field that takes the words after `--`: one word is taken as it is, several are quoted one by one, so that
    * they arrive as the arguments they are.
@@ -35,6 +39,11 @@ export interface CliHints<I> {
   readonly rest?: keyof I & string
   /** The field that standard input fills when the option `--stdin` is given. */
   readonly stdin?: keyof I & string
+  /**
+   * What the command does with its own terminal beyond showing the result: `attach` joins it to a stream of
+   * core/terminal-stream.ts, `replay` plays the recording that the data has.
+   */
+  readonly terminal?: 'attach' | 'replay'
 }
 
 /** What people see of a finished operation beside its data. */
@@ -69,10 +78,15 @@ export interface OperationSpec<
   readonly effect: Effect
   /** Narrows the effect by the input; may never widen it. */
   effectOf?(input: z.output<I>): Effect
+  /**
+   * Ids of other operations whose work a call with this input does as well: the policy is asked for each of them too, and
+   * the caller has to be allowed all.
+   */
+  includes?(input: z.output<I>): readonly string[]
   /** Whether doing it twice is the same as doing it once. */
   readonly idempotent: boolean
-  /** False for an operation that acts on no target. Default: true. */
-  readonly targeted?: boolean
+  /** False for an operation that acts on no target, `optional` for one that may act without one. Default: true. */
+  readonly targeted?: boolean | 'optional'
   readonly input: I
   readonly output: O
   /** Codes of its own that it may end with, beside those of the path every operation takes. */
@@ -101,6 +115,9 @@ export interface OperationSpec<
   /**
    * Called once the end of such a run is in the journal, whatever it is: removes what was kept on the far side so that
    * it could be taken up. May not come where the process ends before. Its failure changes nothing.
+   *
+   * Comes also, without a `run` or `resume` before it in this process, for a run that was cut off and that nobody takes up:
+   * what it has begun is ended then.
    */
   settle?(context: X, input: z.output<I>): Promise<void>
   /**
@@ -135,4 +152,23 @@ export function defineOperation<
 /** The smaller of the declared effect and another; what is no effect at all narrows nothing. */
 export function narrower(declared: Effect, other: Effect): Effect {
   return EFFECTS.includes(other) && EFFECTS.indexOf(other) < EFFECTS.indexOf(declared) ? other : declared
+}
+
+/** Whether every call has to name a target. */
+export function needsTarget({ targeted }: Pick<OperationSpec, 'targeted'>): boolean {
+  return targeted === undefined || targeted === true
+}
+
+/** Whether a call may name a target. */
+export function mayHaveTarget({ targeted }: Pick<OperationSpec, 'targeted'>): boolean {
+  return targeted !== false
+}
+
+/** The target of an example, as it is shown: a word that stands for one where the example has none but needs it. */
+export function exampleTarget(
+  spec: Pick<OperationSpec, 'targeted'>,
+  example: { readonly target?: string } | undefined,
+): string | undefined {
+  if (!mayHaveTarget(spec)) return undefined
+  return example?.target ?? (needsTarget(spec) ? 'TARGET' : undefined)
 }

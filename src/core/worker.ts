@@ -102,6 +102,11 @@ export interface WorkerSpec<
   /** Its block of a target in the inventory. */
   readonly target: T
   /**
+   * A port through which it reaches targets of the worker that provides it: those need no block of their own for this
+   * worker, only one to override its settings.
+   */
+  readonly reaches?: PortName
+  /**
    * Completes the block of a target by those of other targets that it names, when the inventory is read: the worker
    * itself never sees another target. `lookup` has the block of a target as it was written, with its defaults. Throws an
    * MhvError where that cannot be.

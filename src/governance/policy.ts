@@ -59,6 +59,12 @@ export function decide(policy: Policy, question: PolicyQuestion): PolicyAnswer {
   return first === null ? { decision: 'deny', rule: null } : { decision: first.decision, rule: first }
 }
 
+/** The answer to several questions together: the first that is not allowed, else the first. There is at least one. */
+export function decideAll(policy: Policy, questions: readonly PolicyQuestion[]): PolicyAnswer {
+  const answers = questions.map((question) => decide(policy, question))
+  return answers.find(({ decision }) => decision !== 'allow') ?? (answers[0] as PolicyAnswer)
+}
+
 function matches(rule: PolicyRule, question: PolicyQuestion): boolean {
   const { target } = question
   return (

@@ -1,8 +1,10 @@
 import { type MhvError, mhvError } from '../core/errors.ts'
+import { type FoundSecrets, MASK, type Masker } from '../core/masker.ts'
 import { plainJson } from '../core/plain-json.ts'
 import { MIN_SECRET_LENGTH } from '../core/secret.ts'
 
-export const MASK = '[redacted]'
+export { MASK }
+
 const MASK_BYTES = Buffer.from(MASK)
 
 /** Masks secrets in a stream of bytes, also where a secret is split over chunks. */
@@ -14,7 +16,7 @@ export interface StreamRedactor {
 }
 
 /** Masks every secret that was resolved in this process, by value, in all that is written or sent. */
-export interface Redactor {
+export interface Redactor extends Masker {
   /** From now on this value is masked, also as JSON and URLs write it. */
   add(value: string): void
   text(text: string): string
@@ -47,6 +49,10 @@ export function createRedactor(): Redactor {
         return each
       })
       return found
+    },
+    find(subject): FoundSecrets {
+      const view = Buffer.from(subject.buffer, subject.byteOffset, subject.byteLength)
+      return { spans: spansOf(view, bytes), open: partialAt(view, bytes) }
     },
     stream: () => streamRedactor(() => bytes),
   }

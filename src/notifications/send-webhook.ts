@@ -1,5 +1,4 @@
-import { type ClientRequest, type IncomingMessage, request as requestHttp } from 'node:http'
-import { request as requestHttps } from 'node:https'
+import type { ClientRequest, IncomingMessage } from 'node:http'
 import { mhvError, systemCode, toMhvError } from '../core/errors.ts'
 import type { SignedHeaders } from './signature.ts'
 import { guardedLookup, webhookUrl } from './webhook-address.ts'
@@ -37,13 +36,15 @@ export async function sendWebhook(request: WebhookRequest): Promise<void> {
   )
 }
 
-function post(url: URL, { headers, signed, body, signal }: WebhookRequest): Promise<IncomingMessage> {
+async function post(url: URL, { headers, signed, body, signal }: WebhookRequest): Promise<IncomingMessage> {
   const plain = url.protocol === 'http:'
+  // Loaded by the first notification: most processes send none, and with `node:http` comes all of Node's `fetch`.
+  const { request } = await (plain ? import('node:http') : import('node:https'))
   return new Promise((resolve, reject) => {
     const failed = (error: unknown) => reject(signal.aborted ? signal.reason : failure(url, error))
     let sent: ClientRequest
     try {
-      sent = (plain ? requestHttp : requestHttps)(url, {
+      sent = request(url, {
         method: 'POST',
         headers: {
           'user-agent': 'mahavishnu',

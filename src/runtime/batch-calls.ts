@@ -13,12 +13,9 @@ import { groupSchema, groupsOf } from './batch-groups.ts'
 import { planBatch } from './batch-plan.ts'
 import { isOpen } from './batch-run.ts'
 import type { ControlCall, ControlParts } from './control.ts'
+import { control } from './define-control.ts'
 
 /** Batches as people and agents plan, start, watch and stop them. */
-
-function control<I extends z.ZodObject, O extends z.ZodObject>(call: ControlCall<I, O>): ControlCall<I, O> {
-  return call
-}
 
 const EXAMPLE_BATCH = '01K5E2W9QZ3V7M4T8N6R1XJYHD'
 const MAX_WAIT_SECONDS = 45
@@ -375,15 +372,7 @@ const batchRerun = control({
   },
 })
 
-const calls = [
-  batchPlan,
-  batchRun,
-  batchGet,
-  batchList,
-  batchStop,
-  batchResume,
-  batchRerun,
-] as unknown as readonly ControlCall[]
+const calls = [batchPlan, batchRun, batchGet, batchList, batchStop, batchResume, batchRerun]
 
 /** Found and called like operations where a client sees a bounded number of tools. */
 export const BATCH_CALLS: readonly ControlCall[] = calls.map((call) => ({ ...call, onDemand: true }))

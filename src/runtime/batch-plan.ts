@@ -4,9 +4,9 @@ import { mhvError, toMhvError } from '../core/errors.ts'
 import type { Effect, Priority } from '../core/operation.ts'
 import { matcherOf, namedTargets, parseSelector } from '../core/selector.ts'
 import { quoted } from '../core/suggest.ts'
-import { type Decision, decide } from '../governance/policy.ts'
+import { type Decision, decideAll } from '../governance/policy.ts'
 import type { ControlParts } from './control.ts'
-import { authorise } from './steps/authorise.ts'
+import { authoriseAll, questionsOf } from './steps/authorise.ts'
 import { canonicalJson, parseCall } from './steps/parse.ts'
 
 /** Most targets of one batch. */
@@ -89,8 +89,7 @@ export function planBatch(parts: PlanParts, request: BatchRequest, principal: Pr
   const found = targetsOf(parts, operation.worker.name, request)
   const size = sizeOf(request.batch_size, found.length)
   const targets = found.map((target, index): PlannedTarget => {
-    const question = { principal, worker: operation.worker.name, operation: id, effect, target }
-    const { decision, rule } = decide(parts.policy, question)
+    const { decision, rule } = decideAll(parts.policy, questionsOf(operation, input, { principal, effect, target }))
     return {
       target: target.name,
       tier: target.tier,
@@ -129,10 +128,10 @@ export async function authorisePlan(
   const refused = plan.targets.filter(({ decision }) => decision !== 'allow')
   const [first] = refused
   if (first === undefined) return
-  const worker = parts.registry.operation(plan.operation).worker.name
-  const { target } = parts.environment.resolveTarget(first.target, worker)
+  const operation = parts.registry.operation(plan.operation)
+  const { target } = parts.environment.resolveTarget(first.target, operation.worker.name)
   try {
-    await authorise(parts, { principal, worker, operation: plan.operation, effect: plan.effect, target })
+    await authoriseAll(parts, questionsOf(operation, plan.input, { principal, effect: plan.effect, target }))
   } catch (error) {
     const { code, message, remedy, details } = toMhvError(error)
     const names = refused.slice(0, 20).map((each) => each.target)

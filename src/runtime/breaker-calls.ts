@@ -3,7 +3,8 @@ import type { Principal } from '../core/context.ts'
 import { mhvError } from '../core/errors.ts'
 import { BREAKER_STATES, type BreakerChange, FORCED_STATES, type ForcedState } from '../resilience/circuit-breaker.ts'
 import type { NamedBreaker } from '../resilience/circuit-breakers.ts'
-import type { ControlCall, ControlParts } from './control.ts'
+import type { ControlParts } from './control.ts'
+import { control } from './define-control.ts'
 
 /** The circuit breakers as people and agents see and hold them. */
 
@@ -34,7 +35,7 @@ const listInput = z.object({
   on: z.string().optional().describe('only that of this target'),
 })
 
-export const breakerList = {
+export const breakerList = control({
   name: 'breaker_list',
   cli: ['breakers', 'list'],
   title: 'List circuit breakers',
@@ -45,12 +46,12 @@ export const breakerList = {
   input: listInput,
   output: z.object({ breakers: z.array(breakerSchema) }),
   example: { worker: 'ssh' },
-  async run(parts: ControlParts, { worker, on }: z.output<typeof listInput>) {
+  async run(parts, { worker, on }) {
     const wanted = ({ worker: of, target }: NamedBreaker) =>
       (worker === undefined || worker === of) && (on === undefined || on === target)
     return { breakers: breakersOf(parts).list().filter(wanted).map(shown) }
   },
-} as const satisfies ControlCall<typeof listInput>
+})
 
 const forceInput = z.object({
   on: z.string().describe('name of the target'),
@@ -63,7 +64,7 @@ const forceInput = z.object({
   reason: z.string().max(500).optional().describe('why; kept in the audit trail'),
 })
 
-export const breakerForce = {
+export const breakerForce = control({
   name: 'breaker_force',
   cli: ['breakers', 'force'],
   title: 'Force a circuit breaker',
@@ -76,8 +77,8 @@ export const breakerForce = {
   argument: 'on',
   errors: ['MHV_WORKER_UNKNOWN', 'MHV_TARGET_UNKNOWN', 'MHV_TARGET_UNSUPPORTED', 'MHV_INSTANCE_FENCED'],
   example: { on: 'web-1', worker: 'ssh', state: 'open', reason: 'maintenance' },
-  about: ({ worker, on }: z.output<typeof forceInput>) => ({ worker, target: on }),
-  async run(parts: ControlParts, { on, worker, state, reason }: z.output<typeof forceInput>, principal: Principal) {
+  about: ({ worker, on }) => ({ worker, target: on }),
+  async run(parts, { on, worker, state, reason }, principal) {
     const breakers = breakersOf(parts)
     // Both throw for a name that does not exist.
     const { name } = parts.registry.worker(worker)
@@ -88,7 +89,7 @@ export const breakerForce = {
     const view = breakers.of(name, target.name, parts.environment.breakerLimits(name)).view()
     return { breaker: shown({ worker: name, target: target.name, ...view }), changed: change !== null }
   },
-} as const satisfies ControlCall<typeof forceInput>
+})
 
 interface Forced {
   readonly principal: Principal

@@ -12,6 +12,7 @@ import { BATCH_CALLS } from './batch-calls.ts'
 import { breakerForce, breakerList } from './breaker-calls.ts'
 import { DEAD_LETTER_CALLS } from './dead-letter-calls.ts'
 import type { DeadLetters } from './dead-letters.ts'
+import { control } from './define-control.ts'
 import type { LiveRuns } from './live-runs.ts'
 import { RUN_CALLS } from './run-calls.ts'
 import type { Environment, RuntimeParts } from './runtime.ts'
@@ -81,10 +82,6 @@ export interface ControlCall<I extends z.ZodObject = z.ZodObject, O extends z.Zo
   run(parts: ControlParts, input: z.output<I>, principal: Principal, signal: AbortSignal): Promise<z.input<O>>
 }
 
-function control<I extends z.ZodObject, O extends z.ZodObject>(call: ControlCall<I, O>): ControlCall<I, O> {
-  return call
-}
-
 const workerList = control({
   name: 'worker_list',
   cli: ['workers', 'list'],
@@ -116,7 +113,7 @@ const workerHealthCall = control({
 })
 
 /** Every control call, in the order in which they are shown. */
-export const CONTROL_CALLS = [
+export const CONTROL_CALLS: readonly ControlCall[] = [
   ...RUN_CALLS,
   workerList,
   workerHealthCall,
@@ -125,4 +122,4 @@ export const CONTROL_CALLS = [
   ...DEAD_LETTER_CALLS,
   ...BATCH_CALLS,
   ...SCHEDULE_CALLS,
-] as unknown as readonly ControlCall[]
+]

@@ -8,13 +8,10 @@ import { EFFECT_CERTAINTIES } from '../core/run-status.ts'
 import { DEAD_LETTER_STATES, type DeadLetter, REPLAY_POLICIES } from '../store/dead-letter.ts'
 import type { ControlCall, ControlParts } from './control.ts'
 import { findDeadLetter } from './dead-letters.ts'
+import { control } from './define-control.ts'
 import { toResult } from './to-result.ts'
 
 /** The dead letters as people and agents see and handle them. */
-
-function control<I extends z.ZodObject, O extends z.ZodObject>(call: ControlCall<I, O>): ControlCall<I, O> {
-  return call
-}
 
 const EXAMPLE_LETTER = '01K5E2W9QZ3V7M4T8N6R1XJYHC'
 const letterId = z.string().max(100).describe('ULID of the dead letter')
@@ -283,7 +280,7 @@ async function audit(
   })
 }
 
-const calls = [dlqList, dlqShow, dlqReplay, dlqArchive, dlqPurge, dlqStats] as unknown as readonly ControlCall[]
+const calls = [dlqList, dlqShow, dlqReplay, dlqArchive, dlqPurge, dlqStats]
 
 /** Few clients need them, and then only now and then. */
 export const DEAD_LETTER_CALLS: readonly ControlCall[] = calls.map((call) => ({ ...call, onDemand: true }))

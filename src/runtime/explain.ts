@@ -151,7 +151,15 @@ const EXPLAINERS: Readonly<Record<RunEvent['type'], Explainer>> = {
       text: `the process that had it was gone: ${known(data.was)} became ${known(data.status)}${because(data)}`,
     },
   ],
-  resumed: () => [{ by: 'system', text: 'taken up again after the end of the process that had it' }],
+  resumed: (data) => [
+    {
+      by: 'system',
+      text:
+        data.error_code === 'MHV_WORKER_DIED'
+          ? "taken up again after the end of its worker's process"
+          : 'taken up again after the end of the process that had it',
+    },
+  ],
   finished: (data, run) => finishedSteps(data, run),
 }
 

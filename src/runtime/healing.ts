@@ -1,6 +1,7 @@
 import { mhvError, toMhvError } from '../core/errors.ts'
 import type { RunRecord } from '../store/store.ts'
 import { endCutOff } from './reconcile.ts'
+import { settleCutOff } from './resume.ts'
 import type { RuntimeParts } from './runtime.ts'
 
 /** What one pass has found. */
@@ -66,7 +67,11 @@ export function createHealing(parts: RuntimeParts, resume: Resume): Healing {
       if (run.fence === store.fence) return endOrphan(run, seen)
       const takenUp = await resume(run)
       if (takenUp === true) resumed.push(run.run_id)
-      return takenUp === false ? endCutOff(parts, run) : null
+      if (takenUp !== false) return null
+      const ended = await endCutOff(parts, run)
+      // Beside everything else: the target may be slow, or gone.
+      if (ended !== null) void settleCutOff(parts, run)
+      return ended
     }
     const unfinished = await store.unfinishedRuns()
     for (let at = 0; at < unfinished.length; at += AT_ONCE) {

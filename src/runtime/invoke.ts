@@ -10,7 +10,7 @@ import { createLateWrites } from './late-writes.ts'
 import type { LiveRun } from './live-runs.ts'
 import { resumeRun } from './resume.ts'
 import type { Invoke, InvokeRequest, RuntimeParts } from './runtime.ts'
-import { authorise } from './steps/authorise.ts'
+import { authoriseAll, questionsOf } from './steps/authorise.ts'
 import { parseCall } from './steps/parse.ts'
 import { type ResolvedCall, resolveCall } from './steps/resolve.ts'
 import { toResult } from './to-result.ts'
@@ -160,9 +160,7 @@ async function accept(
   request: InvokeRequest,
 ): Promise<{ call: ResolvedCall; answer: PolicyAnswer }> {
   const call = resolveCall(parts.environment, parseCall(parts.registry, parts.redactor, request))
-  const { operation, effect, principal, target } = call
-  const question = { principal, worker: operation.worker.name, operation: operation.id, effect, target }
-  return { call, answer: await authorise(parts, question) }
+  return { call, answer: await authoriseAll(parts, questionsOf(call.operation, call.input, call)) }
 }
 
 /** Waits for the end as long as the call allows; then the handle, which is on disk before it is given out. */

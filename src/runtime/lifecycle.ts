@@ -83,6 +83,7 @@ export function createWorkerInstances(parts: {
       state: state(worker.name),
       records: records(worker.name),
       targets: async () => targetsOf(parts.environment, worker.name),
+      masker: parts.redactor,
       target: async (name) => parts.environment.resolveTarget(name, worker.name),
       onConnect: (attempt) => parts.onConnect?.(worker.name, attempt),
       need,

@@ -1,5 +1,6 @@
 import type { Principal } from '../core/context.ts'
 import { mhvError } from '../core/errors.ts'
+import { needsTarget } from '../core/operation.ts'
 import { didYouMean, quoted } from '../core/suggest.ts'
 import type { Instance } from './instance.ts'
 import type { SpawnedWorker } from './manager-types.ts'
@@ -27,7 +28,7 @@ export async function bindWorkerType(
     if (targets.includes(target)) return { worker_type: name, target }
     throw mhvError('MHV_TARGET_UNKNOWN', `${name} has no target ${quoted(target)}${didYouMean(target, targets)}`)
   }
-  if (worker.operations.every((operation) => operation.targeted === false)) return { worker_type: name, target: null }
+  if (!worker.operations.some(needsTarget)) return { worker_type: name, target: null }
   const [only, ...others] = targets
   if (only !== undefined && others.length === 0) return { worker_type: name, target: only }
   if (only === undefined) throw mhvError('MHV_TARGET_REQUIRED', `the inventory has no target for ${name}`)

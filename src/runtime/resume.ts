@@ -1,15 +1,18 @@
 import type { Principal } from '../core/context.ts'
 import { toMhvError } from '../core/errors.ts'
 import { canResume } from '../core/operation.ts'
+import type { RegisteredOperation } from '../core/registry.ts'
 import type { AdmissionPlace } from '../resilience/admission.ts'
+import { RunDeadline } from '../resilience/deadline.ts'
 import type { RunEnd, RunFacts, RunRecord } from '../store/store.ts'
 import { deadLetterOf } from './dead-letter-of.ts'
 import { createRun } from './run.ts'
 import { adoptedRunJournal } from './run-journal.ts'
-import type { KeptOutput } from './run-output.ts'
+import type { KeptOutput, RunOutput } from './run-output.ts'
 import type { RuntimeParts } from './runtime.ts'
-import { authorise } from './steps/authorise.ts'
+import { authoriseAll, questionsOf } from './steps/authorise.ts'
 import type { ResolvedCall } from './steps/resolve.ts'
+import { settleRun } from './steps/settle.ts'
 
 /**
  * Takes up again a run whose process is gone: the same run, its next attempt, which is the operation's `resume` instead
@@ -59,6 +62,39 @@ export async function resumeRun(
   }
 }
 
+/**
+ * Tidies up behind a run that was cut off and that nobody takes up: what it had begun so that it could be taken up again
+ * may still be under way on the far side. Never rejects; the run has ended, and is what it is.
+ */
+export async function settleCutOff(parts: RuntimeParts, run: RunRecord): Promise<void> {
+  const operation = parts.registry.operations.find(({ id }) => id === run.operation)
+  if (operation === undefined || run.status !== 'running') return
+  try {
+    const { run_id } = run
+    const deadline = new RunDeadline(parts.clock, run.deadline)
+    const call = callOf(parts, run, operation)
+    const attemptsBefore = await attemptsOf(parts, run)
+    const silent = { note: nothing, progress: nothing, recovering: nothing, output: NO_OUTPUT }
+    await settleRun(parts, { run_id, call, deadline, attemptsBefore, certaintyBefore: 'unknown', ...silent })
+  } catch (error) {
+    parts.log.warn('nobody can look after what a run that was cut off may have left', {
+      run_id: run.run_id,
+      error: toMhvError(error),
+    })
+  }
+}
+
+const nothing = () => undefined
+
+/** Of a run whose end is in the journal. */
+const NO_OUTPUT: RunOutput = {
+  attempt: () => ({
+    write: async () => undefined,
+    collect: async () => ({ text: '', bytes: 0, dropped_bytes: 0, utf8: true }),
+  }),
+  flush: async () => undefined,
+}
+
 /** The call of a run, as it would be made now; null where it cannot be. */
 async function resumableCall(parts: RuntimeParts, run: RunRecord): Promise<ResolvedCall | null> {
   const operation = parts.registry.operations.find(({ id }) => id === run.operation)
@@ -66,35 +102,39 @@ async function resumableCall(parts: RuntimeParts, run: RunRecord): Promise<Resol
   if (operation === undefined || resume === undefined || run.status !== 'running') return null
   if (!canResume(operation.spec, run.input)) return null
   if (run.deadline <= parts.clock.now()) return null
-  const principal = principalOf(run.principal)
-  const { effect, surface, priority, reason } = run
-  const input = run.input as Record<string, unknown>
-  const worker = operation.worker.name
   try {
-    const { target, settings } =
-      run.target === null
-        ? { target: null, settings: parts.environment.workerSettings(worker) }
-        : parts.environment.resolveTarget(run.target, worker)
-    await authorise(parts, { principal, worker, operation: operation.id, effect, target })
+    const call = callOf(parts, run, operation)
+    await authoriseAll(parts, questionsOf(operation, call.input, call))
     const spec = { ...operation.spec, run: resume.bind(operation.spec) }
-    return {
-      operation: { ...operation, spec },
-      input,
-      envelope: {
-        priority,
-        ...(run.target === null ? {} : { target: run.target }),
-        ...(reason === null ? {} : { reason }),
-      },
-      effect,
-      principal,
-      surface,
-      target,
-      settings,
-      timeoutSeconds: (run.deadline - parts.clock.now()) / 1000,
-    }
+    return { ...call, operation: { ...operation, spec } }
   } catch (error) {
     parts.log.warn('a run cannot be taken up again', { run_id: run.run_id, error: toMhvError(error) })
     return null
+  }
+}
+
+/** Throws where its target is not in the inventory any longer. */
+function callOf(parts: RuntimeParts, run: RunRecord, operation: RegisteredOperation): ResolvedCall {
+  const { effect, surface, priority, reason } = run
+  const worker = operation.worker.name
+  const { target, settings } =
+    run.target === null
+      ? { target: null, settings: parts.environment.workerSettings(worker) }
+      : parts.environment.resolveTarget(run.target, worker)
+  return {
+    operation,
+    input: run.input as Record<string, unknown>,
+    envelope: {
+      priority,
+      ...(run.target === null ? {} : { target: run.target }),
+      ...(reason === null ? {} : { reason }),
+    },
+    effect,
+    principal: principalOf(run.principal),
+    surface,
+    target,
+    settings,
+    timeoutSeconds: (run.deadline - parts.clock.now()) / 1000,
   }
 }
 

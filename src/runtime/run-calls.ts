@@ -6,14 +6,11 @@ import { anyResultSchema, isFinal, RUN_STATUSES, type WorkerResult } from '../co
 import { quoted } from '../core/suggest.ts'
 import type { RunRecord } from '../store/store.ts'
 import type { ControlCall, ControlParts } from './control.ts'
+import { control } from './define-control.ts'
 import { explainRun, explanationSchema } from './explain.ts'
 import { toResult } from './to-result.ts'
 
 /** Runs as people and agents see them, wait for them and stop them. */
-
-function control<I extends z.ZodObject, O extends z.ZodObject>(call: ControlCall<I, O>): ControlCall<I, O> {
-  return call
-}
 
 /** Most events of one answer. */
 const MAX_EVENTS = 1_000
@@ -273,14 +270,7 @@ function withoutOutput(record: RunRecord) {
   return rest
 }
 
-export const RUN_CALLS = [
-  runGet,
-  runWait,
-  runOutput,
-  runCancel,
-  runList,
-  runExplain,
-] as unknown as readonly ControlCall[]
+export const RUN_CALLS: readonly ControlCall[] = [runGet, runWait, runOutput, runCancel, runList, runExplain]
 
 /** The run of an id, as it stands in this process, else as the journal has it. */
 export async function lookUpRun(

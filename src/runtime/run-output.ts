@@ -15,8 +15,12 @@ export interface OutputLimits {
 
 /** The output of one run. */
 export interface RunOutput {
-  /** The sink of a new attempt. That of the attempt before is ended, and what comes there later is ignored. */
-  attempt(): OutputSink
+  /**
+   * The sink of a new attempt. That of the attempt before is ended, and what comes there later is ignored.
+   *
+   * @param again the attempt goes on with what the one before had begun, and brings its output from the beginning once more
+   */
+  attempt(again?: boolean): OutputSink
   /** Ends the sink and hands the last pieces to the journal. Rejects when any piece could not be written. */
   flush(): Promise<void>
 }
@@ -37,12 +41,13 @@ export interface RunOutputOptions extends OutputQueueOptions {
  */
 export function createRunOutput(options: RunOutputOptions): RunOutput {
   const queue = createOutputQueue(options)
-  let current: { readonly sink: OutputSink; end(): void } | undefined
+  let current: ReturnType<typeof createSink> | undefined
   let keptBefore = options.keptBefore ?? NOTHING_KEPT
 
   return {
-    attempt() {
-      current?.end()
+    attempt(again = false) {
+      if (again) keptBefore = current?.abandon() ?? keptBefore
+      else current?.end()
       current = createSink(options, queue, keptBefore)
       keptBefore = NOTHING_KEPT
       return current.sink
@@ -71,6 +76,8 @@ interface StreamState {
   ended: boolean
   /** Kept bytes that are still to come and that the journal has already. */
   journaled: number
+  /** Kept bytes that the journal has or gets, from the beginning of the stream on. */
+  given: number
 }
 
 function createSink(options: RunOutputOptions, queue: OutputQueue, keptBefore: KeptOutput) {
@@ -81,6 +88,7 @@ function createSink(options: RunOutputOptions, queue: OutputQueue, keptBefore: K
     const state = streams[stream]
     const known = Math.min(state.journaled, bytes.length)
     state.journaled -= known
+    state.given += bytes.length - known
     queue.add(stream, bytes.subarray(known), known > 0 ? 0 : gapBytes)
   }
 
@@ -125,6 +133,11 @@ function createSink(options: RunOutputOptions, queue: OutputQueue, keptBefore: K
     end() {
       for (const stream of OUTPUT_STREAMS) end(stream)
     },
+    /** Takes nothing more, and what it holds back is not written: the same bytes come again. */
+    abandon(): KeptOutput {
+      for (const stream of OUTPUT_STREAMS) streams[stream].ended = true
+      return { stdout: streams.stdout.given, stderr: streams.stderr.given }
+    },
   }
 }
 
@@ -140,6 +153,7 @@ function newStream({ redactor, limits }: RunOutputOptions, journaled: number): S
     utf8: true,
     ended: false,
     journaled,
+    given: journaled,
   }
 }
 

@@ -8,6 +8,7 @@ import type { Registry } from '../core/registry.ts'
 import { anyResultSchema } from '../core/result.ts'
 import { didYouMean, quoted } from '../core/suggest.ts'
 import type { ControlCall, ControlParts } from './control.ts'
+import { control } from './define-control.ts'
 import type { Invoke } from './runtime.ts'
 import type { Scheduler } from './schedule.ts'
 import { callOf } from './schedule-call.ts'
@@ -21,10 +22,6 @@ export interface ScheduleParts {
   readonly list: readonly Schedule[]
   readonly scheduler?: Scheduler
   readonly invoke?: Invoke
-}
-
-function control<I extends z.ZodObject, O extends z.ZodObject>(call: ControlCall<I, O>): ControlCall<I, O> {
-  return call
 }
 
 const name = z.string().max(100).describe('name of the schedule')
@@ -265,13 +262,7 @@ async function audit(
   })
 }
 
-const calls = [
-  scheduleList,
-  scheduleShow,
-  schedulePause,
-  scheduleResume,
-  scheduleRunNow,
-] as unknown as readonly ControlCall[]
+const calls = [scheduleList, scheduleShow, schedulePause, scheduleResume, scheduleRunNow]
 
 /** Few clients need them, and then only now and then. */
 export const SCHEDULE_CALLS: readonly ControlCall[] = calls.map((call) => ({ ...call, onDemand: true }))

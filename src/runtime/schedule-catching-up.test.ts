@@ -62,6 +62,58 @@ describe('occurrences that were not fired in time', () => {
     await after.stop()
   })
 
+  for (const overlap of ['skip', 'queue_one', 'cancel_running', 'allow'] as const) {
+    test(`RES-12: an occurrence that is on time comes after those that are caught up with before it (${overlap})`, async () => {
+      const { create, clock, keys, runs, outcomes } = createScheduleFixture({
+        schedules: [hourly({ missed: 'run_all', overlap })],
+        script: async (context) => {
+          await context.clock.sleep(5_000, context.signal)
+          return { value: null }
+        },
+      })
+      const scheduler = create()
+      scheduler.begin()
+      await clock.advance(1_000)
+      // Over 01:00; 02:00 has just come.
+      clock.set(2 * HOUR)
+      const change = scheduler.change(hourly(), (state) => state)
+      await clock.advance(4_000)
+      await change
+      assert.deepEqual(keys(), ['2026-01-01T01:00'])
+      // As soon as that one has ended, not at the next look.
+      await clock.advance(1_100)
+      assert.deepEqual(keys(), ['2026-01-01T01:00', '2026-01-01T02:00'])
+      await clock.advance(MINUTE)
+      assert.deepEqual(
+        (await runs()).map(({ status }) => status),
+        ['completed', 'completed'],
+      )
+      assert.deepEqual(outcomes, { fired: 2 })
+      await scheduler.stop()
+    })
+  }
+
+  test('RES-12: what comes while the last of them is run overlaps with it as ever', async () => {
+    const { create, clock, keys, outcomes } = createScheduleFixture({
+      schedules: [hourly({ missed: 'run_all', timeout: 86_400 })],
+      script: async (context) => {
+        await context.clock.sleep(1.5 * HOUR, context.signal)
+        return { value: null }
+      },
+    })
+    const before = create()
+    before.begin()
+    await clock.advance(MINUTE)
+    await before.stop()
+    clock.set(1.5 * HOUR)
+    const after = create()
+    after.begin()
+    await clock.advance(HOUR)
+    assert.deepEqual(keys(), ['2026-01-01T01:00'])
+    assert.deepEqual(outcomes, { fired: 1, skipped: 1 })
+    await after.stop()
+  })
+
   test('are left alone once another process has the instance, and this one does not spin', async () => {
     const { clock, parts, calls } = createScheduleFixture()
     let timers = 0

@@ -4,7 +4,7 @@ import { type MhvError, mhvError, toMhvError } from '../core/errors.ts'
 import { isFinal } from '../core/result.ts'
 import type { OccurrenceOutcome, SchedulerParts } from './schedule.ts'
 import { callOf, schedulePrincipal } from './schedule-call.ts'
-import { planSchedule, wakeAt } from './schedule-plan.ts'
+import { followsCaughtUp, planSchedule, wakeAt } from './schedule-plan.ts'
 import { readState, type ScheduleState, writeState } from './schedule-state.ts'
 
 /** How long an occurrence that finds no room is tried again, and how often, in milliseconds. */
@@ -77,10 +77,12 @@ export function createLane(parts: SchedulerParts, schedule: Schedule, onIdle: ()
         watched = last_run_id
         run.onEnd(advance)
       }
-      return run
+      return { began: run.record().accepted_at, abort: (reason: MhvError) => run.abort(reason) }
     }
+    // Nobody tells when a run ends that this process does not have (yet): the next look sees it.
     const record = await store.getRun(last_run_id)
-    return record === null || isFinal(record.status) ? null : { abort: () => undefined }
+    if (record === null || isFinal(record.status)) return null
+    return { began: record.accepted_at, abort: () => undefined }
   }
 
   /** Asked for often, and computed once. */
@@ -211,7 +213,7 @@ export function createLane(parts: SchedulerParts, schedule: Schedule, onIdle: ()
     if (due === null) return false
     if (running === null) return claim(due.occurrence)
     // What is caught up with comes one after the other; only what is on time can overlap.
-    if (due.late) {
+    if (due.late || followsCaughtUp(schedule, due.occurrence, running.began)) {
       blocked = true
       return false
     }

@@ -65,6 +65,14 @@ function caughtUp({ missed, maxMissed }: Schedule, late: readonly number[], onTi
   return missed === 'run_once' && !onTime ? late.slice(-1) : []
 }
 
+/**
+ * Whether an occurrence is one of those that are caught up with, although it is on time itself: it was due already when
+ * the run before it began. It has not come in that one's way, but waits its turn like the missed ones between them.
+ */
+export function followsCaughtUp(schedule: Schedule, occurrence: number, runBegan: number): boolean {
+  return schedule.missed === 'run_all' && fireAt(schedule, occurrence) <= runBegan
+}
+
 /** When the schedule has something to do next; null where it never has. */
 export function wakeAt(schedule: Schedule, state: Pick<ScheduleState, 'done_until'>): number | null {
   const next = schedule.recurrence.next(state.done_until)

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { envelopeSchema } from '../core/envelope.ts'
-import { ENVELOPE_NAMES } from '../core/operation.ts'
+import { ENVELOPE_NAMES, mayHaveTarget, needsTarget, type OperationSpec } from '../core/operation.ts'
 import type { RegisteredOperation } from '../core/registry.ts'
 import { workerResultSchema } from '../core/result.ts'
 import type { ControlCall } from '../runtime/control.ts'
@@ -8,7 +8,10 @@ import type { ControlCall } from '../runtime/control.ts'
 /** A JSON Schema (draft 2020-12) as the surfaces publish it. */
 export type PublicSchema = Readonly<Record<string, unknown>>
 
-/** What a call takes and what it answers: the same on every surface, made here and nowhere else. */
+/**
+ * What a call takes and what it answers: the same on every surface, made here and nowhere else. Each is made when it is
+ * read: a command line is parsed by the inputs of all calls and by no output.
+ */
 export interface CallSchemas {
   readonly input: PublicSchema
   readonly output: PublicSchema
@@ -21,7 +24,7 @@ type EnvelopeField = (typeof ENVELOPE_NAMES)[number]
  * plans; until then the runtime refuses it, so it is not offered.
  */
 export function envelopeFields({ spec }: RegisteredOperation): readonly EnvelopeField[] {
-  return ENVELOPE_NAMES.filter((name) => name !== 'plan_digest' && (name !== 'target' || spec.targeted !== false))
+  return ENVELOPE_NAMES.filter((name) => name !== 'plan_digest' && (name !== 'target' || mayHaveTarget(spec)))
 }
 
 /** The flat arguments of an operation: target, its own fields, then the rest of the envelope. */
@@ -29,20 +32,36 @@ export function operationSchemas(operation: RegisteredOperation): CallSchemas {
   const { spec } = operation
   const envelope = envelopeFields(operation)
   const shape = {
-    ...(envelope.includes('target') ? { target: envelopeSchema.shape.target.nonoptional() } : {}),
+    ...(envelope.includes('target') ? { target: targetField(spec) } : {}),
     ...spec.input.shape,
     ...Object.fromEntries(
       envelope.filter((name) => name !== 'target').map((name) => [name, envelopeSchema.shape[name]]),
     ),
   }
   return {
-    input: publicSchema(z.strictObject(shape), 'input'),
-    output: publicSchema(workerResultSchema(spec.output), 'output'),
+    get input() {
+      return publicSchema(z.strictObject(shape), 'input')
+    },
+    get output() {
+      return publicSchema(workerResultSchema(spec.output), 'output')
+    },
   }
 }
 
+function targetField(spec: OperationSpec) {
+  const { target } = envelopeSchema.shape
+  return needsTarget(spec) ? target.nonoptional() : target
+}
+
 export function controlSchemas({ input, output }: ControlCall): CallSchemas {
-  return { input: publicSchema(z.strictObject(input.shape), 'input'), output: publicSchema(output, 'output') }
+  return {
+    get input() {
+      return publicSchema(z.strictObject(input.shape), 'input')
+    },
+    get output() {
+      return publicSchema(output, 'output')
+    },
+  }
 }
 
 /** The JSON Schema of a schema, in the spelling that most clients understand. */

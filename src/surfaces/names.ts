@@ -67,7 +67,7 @@ export function operationName({ id, worker, verb, spec }: RegisteredOperation): 
     kind: 'operation',
     id,
     mcp: spec.mcpName ?? id.replaceAll('.', '_'),
-    cli: [dashed(worker.name), dashed(verb)],
+    cli: [dashed(worker.name), dashed(spec.cli?.verb ?? verb)],
     http: `POST ${operationPath({ worker, verb })}`,
   }
 }

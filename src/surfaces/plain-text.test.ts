@@ -30,6 +30,12 @@ describe('plainText', () => {
     assert.equal(plainText('dos\r\nlines\r\n'), 'dos\nlines\n')
   })
 
+  test('text cannot be turned around', () => {
+    assert.equal(plainText('a\u202egpj\u2066.\u2069\u200f\u061cexe'), 'agpj.exe')
+    // Signs that words and emoji are made with stay.
+    assert.equal(plainText('👩\u200d🚀 می\u200cخواهم'), '👩\u200d🚀 می\u200cخواهم')
+  })
+
   test('a backspace cannot either', () => {
     assert.equal(plainText('no\b\byes\x7f\x00'), 'noyes')
   })

@@ -1,16 +1,20 @@
 import { leftOutLine } from '../core/left-out.ts'
+import { BIDIRECTIONAL } from '../core/visible-text.ts'
 
 /**
  * Text from a remote system, made safe to show: escape sequences and control characters could move the cursor, rewrite
- * what stands above, or give a terminal orders.
+ * what stands above, or give a terminal orders, and bidirectional ones could turn its words around.
  */
 
 /** ECMA-48: CSI, OSC/DCS/SOS/PM/APC strings up to their end, and two-byte escapes; then what is left of C0, DEL, C1. */
 const SEQUENCES =
   /\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|\x1b[ -/]*[0-~]?|\x9b[0-?]*[ -/]*[@-~]/g
-const CONTROLS = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]/g
+const CONTROLS = new RegExp(`[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f${BIDIRECTIONAL}]`, 'g')
 
-/** Without escape sequences and control characters; a lone carriage return, which would overwrite its line, ends it. */
+/**
+ * Without escape sequences, control characters and bidirectional controls; a lone carriage return, which would overwrite
+ * its line, ends it.
+ */
 export function plainText(text: string): string {
   return text.replace(SEQUENCES, '').replace(/\r+\n/g, '\n').replace(/\r/g, '\n').replace(CONTROLS, '')
 }

@@ -112,8 +112,70 @@ export function remotePtyContract(name: string, open: () => Promise<RemotePtyUnd
         await assert.rejects(start(bad), { code: 'MHV_INPUT_INVALID' }, JSON.stringify(bad))
       }
       const { session } = await start({ command: 'sleep 5' })
-      await assert.rejects(session.signal('NONE'), { code: 'MHV_INPUT_INVALID' })
+      await assert.rejects(session.signal('NONE' as never), { code: 'MHV_INPUT_INVALID' })
       await session.close()
+    })
+
+    test('a signal reaches the job in front, and neither the shell nor what runs behind it', async () => {
+      const mark = `776${process.pid}77`
+      const { session, said, exited } = await start()
+      await session.write(Buffer.from("PS1='re''ady> '; trap 'echo shell got it' TERM INT USR1\n"))
+      await until(() => said().includes('ready> '), said)
+      await session.write(Buffer.from(`sleep ${mark}1 & sleep ${mark}2; echo "ended $?"\n`))
+      await until(() => here.runs(`${mark}2`), said)
+      for (const name of ['TSTP', 'CONT'] as const) await session.signal(name)
+      await until(() => said().includes('ended'), said)
+      await session.write(Buffer.from(`fg %2; echo "front $?"\n`))
+      await delay(300)
+      await session.signal('TERM')
+      await until(() => said().includes('front 143'), said)
+      assert.doesNotMatch(said(), /shell got it\r/)
+      assert.ok(here.runs(`${mark}1`) && !here.runs(`${mark}2`))
+      await session.close()
+      await exited
+      await until(
+        () => !here.runs(mark),
+        () => 'what ran behind is still there',
+      )
+      await assert.rejects(session.signal('INT'))
+    })
+
+    test('two terminals: a signal reaches that of its own', async () => {
+      const [one, other] = [
+        await start({ command: 'echo on; exec sleep 300' }),
+        await start({ command: 'echo on; exec sleep 300' }),
+      ]
+      for (const { said } of [one, other]) await until(() => said().includes('on'), said)
+      await one.session.signal('KILL')
+      assert.deepEqual(await one.exited, { exit_code: null, signal: 'KILL' })
+      await one.session.ended()
+      await other.session.signal('QUIT')
+      assert.equal((await other.exited).signal, 'QUIT')
+    })
+
+    test('it tells whether the terminal hides what is typed', async () => {
+      const { session, said } = await start({
+        command: 'stty -echo; echo asked; read -r X; stty echo; echo told; sleep 300',
+      })
+      await until(() => said().includes('asked'), said)
+      assert.equal(await session.echo(), 'hidden')
+      await session.write(Buffer.from('x\n'))
+      await until(() => said().includes('told'), said)
+      assert.equal(await session.echo(), 'shown')
+      const { session: shell, said: shellSaid } = await start({ command: `stty -echo -icanon; echo on; sleep 300` })
+      await until(() => shellSaid().includes('on'), shellSaid)
+      assert.equal(await shell.echo(), 'unknown')
+      for (const each of [session, shell]) await each.close()
+      assert.equal(await shell.echo(), 'unknown')
+    })
+
+    test('closed, it ends also what takes no notice of the end of its terminal', async () => {
+      const mark = `778${process.pid}77`
+      const { session, said, exited } = await start({ command: `trap '' HUP; sleep ${mark} & echo on; sleep ${mark}` })
+      await until(() => said().includes('on') && here.runs(mark), said)
+      await session.close()
+      await exited
+      assert.ok(!here.runs(mark), 'it still runs')
     })
 
     test('a target that is not there', async () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -25,8 +25,11 @@ async function startWithClock(first: number) {
   const schedules = { hourly, other: { ...common, every: 86_400 } }
   await writeFile(join(folder, 'settings', 'schedules.yaml'), stringify({ version: 1, schedules }))
   const file = join(folder, 'faketime')
-  /** Sets the wall clock. */
-  const set = (at: number) => writeFile(file, `+${((at - Date.now()) / 1000).toFixed(3)}\n`)
+  /** Sets the wall clock, at one stroke: a file that is empty for a moment would set it back to the machine's. */
+  async function set(at: number): Promise<void> {
+    await writeFile(`${file}.new`, `+${((at - Date.now()) / 1000).toFixed(3)}\n`)
+    await rename(`${file}.new`, file)
+  }
   await writeFile(file, '+0\n')
   const up = await startUpWith({ env: { ...faketimeEnv(file), FAKETIME_NO_CACHE: '1' } }, folder)
   cleanups.push(async () => {
@@ -51,8 +54,7 @@ async function startWithClock(first: number) {
 }
 
 async function eventually(count: number, occurrences: () => Promise<readonly string[]>): Promise<void> {
-  // A change of the clock is seen after half a minute at the latest.
-  const until = performance.now() + 40_000
+  const until = performance.now() + 8_000
   while ((await occurrences()).length < count && performance.now() < until) await delay(100)
   assert.equal((await occurrences()).length, count)
 }

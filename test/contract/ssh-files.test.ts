@@ -10,6 +10,7 @@ import { entryLine } from '../../src/workers/ssh/files/remote-entry.ts'
 import { listFolder, makeFolder, removePaths, statPath } from '../../src/workers/ssh/files/remote-operations.ts'
 import { sftpRemove } from '../../src/workers/ssh/files/sftp-remove.ts'
 import { runCommand } from '../../src/workers/ssh/run-command.ts'
+import { childrenOf, until } from '../helpers/processes.ts'
 import { operationContext, startWorker, type TestWorker, targetOf } from '../helpers/ssh-context.ts'
 import { type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
 
@@ -133,6 +134,31 @@ suite('files over SFTP', { skip: sshdMissing() ?? false }, () => {
     assert.deepEqual(await remove([join(folder, 'tree')], { recursive: true }), { removed: 3, missing: [] })
     assert.ok(existsSync(join(folder, 'kept', 'file')))
     assert.ok(!existsSync(join(folder, 'tree')))
+  })
+
+  test('SSH-11: a host that stands still in the middle is left at the deadline', async () => {
+    await list(folder)
+    const call = operationContext(worker, targetOf(sshd), { timeoutMs: 1_000 })
+    const began = performance.now()
+    const listing = listFolder(call, { path: '/usr', recursive: true, limit: 10_000 })
+    listing.catch(() => undefined)
+    const serving = () => sshd.connections().flatMap((pid) => [pid, ...childrenOf(pid)])
+    assert.ok(await until(() => sshd.connections().some((pid) => childrenOf(pid).length > 0)))
+    const stopped = serving()
+    for (const pid of stopped) process.kill(pid, 'SIGSTOP')
+    try {
+      await assert.rejects(listing, code('MHV_RUN_TIMEOUT'))
+      assert.ok(performance.now() - began < 3_000)
+    } finally {
+      for (const pid of stopped) process.kill(pid, 'SIGCONT')
+    }
+  })
+
+  test('what is named by itself and lies in a named folder as well is removed once', async () => {
+    await mkdir(join(folder, 'twice'))
+    await writeFile(join(folder, 'twice', 'f'), 'x')
+    const paths = [join(folder, 'twice', 'f'), join(folder, 'twice')]
+    assert.deepEqual(await remove(paths, { recursive: true }), { removed: 2, missing: [] })
   })
 
   test('a link with a slash behind it is removed as a link, too', async () => {

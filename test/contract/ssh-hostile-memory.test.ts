@@ -56,7 +56,9 @@ suite('SSH-11: a server without measure', { concurrency: true }, () => {
 
   test('output beyond the window, while nobody reads it, does neither, and ends the connection', () => {
     const exec = (running: Running) => {
-      const channel = runHonestly({ ...running, command: running.command.replace('echo done', 'sleep 60') })
+      const command = running.command.replace('echo done', 'sleep 60')
+      // Only when it was told that the command has started: else it would be a start that failed.
+      const channel = runHonestly({ ...running, command }, () => flood())
       const piece = message(94, uint32(RECIPIENT), sshString(Buffer.alloc(32_000)))
       const flood = () => {
         if (channel.destroyed || rawSocket(running.connection)?.destroyed !== false) return
@@ -64,7 +66,6 @@ suite('SSH-11: a server without measure', { concurrency: true }, () => {
         for (let n = 0; n < 200 && isBehind(running, 4 * MEGABYTE); n++) sendPayload(running.connection, piece)
         setTimeout(flood, 1)
       }
-      setTimeout(flood, 200)
     }
     return measured(
       'output beyond the window',
@@ -76,7 +77,7 @@ suite('SSH-11: a server without measure', { concurrency: true }, () => {
 
   test('questions without end, by one who reads no answer, do neither, and end the connection', () => {
     const exec = (running: Running) => {
-      runHonestly({ ...running, command: running.command.replace('echo done', 'sleep 60') })
+      runHonestly({ ...running, command: running.command.replace('echo done', 'sleep 60') }, () => ask())
       rawSocket(running.connection)?.pause()
       const question = message(80, sshString('keepalive@openssh.com'), Buffer.from([1]))
       const ask = () => {
@@ -84,7 +85,6 @@ suite('SSH-11: a server without measure', { concurrency: true }, () => {
         for (let n = 0; n < 5_000 && isBehind(running, MEGABYTE); n++) sendPayload(running.connection, question)
         setTimeout(ask, 1)
       }
-      setTimeout(ask, 200)
     }
     return measured('questions', { exec }, { timeoutMs: 20_000 }, /^MHV_SSH_CONNECTION_LOST$/)
   })

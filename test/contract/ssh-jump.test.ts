@@ -11,7 +11,7 @@ import { runCommand } from '../../src/workers/ssh/run-command.ts'
 import type { SshTarget } from '../../src/workers/ssh/settings.ts'
 import { until } from '../helpers/processes.ts'
 import { type SshAgent, startSshAgent } from '../helpers/ssh-agent.ts'
-import { operationContext, startWorker, type TestWorker, targetOf } from '../helpers/ssh-context.ts'
+import { memorySink, operationContext, startWorker, type TestWorker, targetOf } from '../helpers/ssh-context.ts'
 import { freePort, makeKey, type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
 import { type ConnectionCount, startTcpProxy } from '../helpers/tcp-proxy.ts'
 
@@ -141,10 +141,11 @@ suite('a way over two jump hosts', { skip }, () => {
     const gate = await startSshd()
     const target = linked(targetOf(servers.last, { proxy_jump: 'gate' }), { gate: targetOf(gate) })
     // Nobody can reach it to end it then: it ends by itself, as it writes to nobody.
-    const running = run(target, 'while echo alive; do sleep 0.1; done')
+    const sink = memorySink()
+    const context = operationContext(worker, target, { sink })
+    const running = runCommand(context, { command: 'while echo alive; do sleep 0.1; done' })
     const ended = assert.rejects(running, failure('MHV_SSH_CONNECTION_LOST'))
-    assert.ok(await until(() => gate.connections().length > 0))
-    await new Promise((resolve) => setTimeout(resolve, 500))
+    assert.ok(await until(() => sink.bytes('stdout').includes('alive'), 20_000), 'the command runs')
     await gate.stop(true)
     await ended
     await assert.rejects(run(target), failure('MHV_SSH_CONNECT_REFUSED', /^jump host 1 of 1 \(127\.0\.0\.1:[0-9]+\): /))

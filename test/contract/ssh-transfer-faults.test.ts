@@ -2,11 +2,13 @@ import assert from 'node:assert/strict'
 import { fork } from 'node:child_process'
 import { randomBytes, randomInt } from 'node:crypto'
 import { once } from 'node:events'
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { partOwner } from '../../src/workers/ssh/transfer/claim-part.ts'
+import { resumeId, tempName } from '../../src/workers/ssh/transfer/temp-name.ts'
 import { noSmallDisk, smallDisk } from '../helpers/disk.ts'
 import { childrenOf } from '../helpers/processes.ts'
 import { leftovers, type TransferPlace, type TransferRequest, transferPlace } from '../helpers/ssh-transfer.ts'
@@ -171,14 +173,20 @@ suite('a broken transfer', { skip }, () => {
 
     test(`SSH-06: ${direction}: this process is killed at random moments`, async () => {
       await using at = await transferPlace(sshd)
+      let resumed = 0
       for (let round = 0; round < 4; round += 1) {
         const old = round % 2 === 0 ? randomBytes(1000) : undefined
         const file = await pair(at, direction, old)
-        const child = fork(new URL('../fixtures/ssh-transfer-run.ts', import.meta.url), { stdio: 'inherit' })
+        const child = fork(new URL('../fixtures/ssh-transfer-run.ts', import.meta.url), {
+          stdio: 'inherit',
+          // What it leaves there goes with the folder.
+          env: { ...process.env, TMPDIR: dirname(at.local) },
+        })
         const started = once(child, 'message')
         child.send({
           sshd: { ...sshd, connections: undefined },
           local: at.local,
+          instance: at.worker.folder,
           request: { ...file.request, bandwidth_limit: 10_000_000, resume: true },
         })
         await started
@@ -188,10 +196,48 @@ suite('a broken transfer', { skip }, () => {
         assert.ok(same(await file.read(), old), `round ${round}`)
         const { files } = await at.run({ ...file.request, resume: true })
         assert.ok(same(await file.read(), file.content))
-        assert.ok((files[0]?.resumed_from ?? 0) >= 0)
+        resumed += files[0]?.resumed_from ?? 0
       }
+      assert.ok(resumed > 0, 'what was there already was used')
     })
   }
+
+  test('SSH-06: a file whose size is 0 and that has content is refused, both ways', async () => {
+    await using at = await transferPlace(sshd, { local: '/proc' })
+    for (const verify of ['sha256', 'size'] as const) {
+      for (const count of [1, 40]) {
+        const names = Array.from({ length: count }, (_, n) => join(at.remote, `f${n}`))
+        const files = names.map((remote) => ({ local: 'version', remote }))
+        assert.equal(await codeOf(at.run({ direction: 'upload', files, verify })), 'MHV_SSH_TRANSFER_SOURCE')
+        assert.deepEqual(await readdir(at.remote), [])
+      }
+    }
+    await using here = await transferPlace(sshd)
+    const files = [{ local: 'f', remote: '/proc/version' }]
+    const code = await codeOf(here.run({ direction: 'download', files, verify: 'size' }))
+    assert.equal(code, 'MHV_SSH_TRANSFER_SOURCE')
+    assert.deepEqual(await readdir(here.local), [])
+  })
+
+  test('SSH-06: a beginning that another user has put there is not gone on with', {
+    skip: process.getuid?.() === 0 ? false : 'only root can make a file of another user',
+  }, async () => {
+    await using at = await transferPlace(sshd)
+    const file = await pair(at, 'download', undefined)
+    const source = join(at.remote, file.name)
+    const { size, mtimeMs } = await stat(source)
+    const mtime = Math.floor(mtimeMs / 1000)
+    const owner = partOwner(at.context(), `${sshd.host}:${sshd.port}`)
+    const id = resumeId({ owner, direction: 'download', source, size, mtime, target: file.target })
+    const temp = join(at.local, tempName(file.name, id))
+    await writeFile(temp, file.content.subarray(0, 1_000_000))
+    await chmod(temp, 0o666)
+    await chown(temp, 65_534, 65_534)
+    const data = await at.run({ ...file.request, resume: true })
+    assert.equal(data.files[0]?.resumed_from, 0)
+    assert.ok(same(await file.read(), file.content))
+    assert.equal((await stat(file.target)).uid, 0)
+  })
 
   test('SSH-06: a source that cannot be read leaves the others whole, and the error says that some are there', async () => {
     await using at = await transferPlace(sshd)

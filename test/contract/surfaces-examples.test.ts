@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { describe, test } from 'node:test'
+import { exampleTarget } from '../../src/core/operation.ts'
 import { createRegistry, type RegisteredOperation } from '../../src/core/registry.ts'
 import type { Invocation } from '../../src/surfaces/cli/commands.ts'
 import { exampleLine } from '../../src/surfaces/cli/example-line.ts'
@@ -50,7 +51,7 @@ describe('the examples in help and reference', () => {
       test(`${operation.id}, ${example.title}: typed into a shell, it is the call that was declared`, () => {
         const { operation: id, target, given } = roundTrip(operation, example)
         assert.equal(id, operation.id)
-        assert.equal(target, operation.spec.targeted === false ? undefined : (example.target ?? 'TARGET'))
+        assert.equal(target, exampleTarget(operation.spec, example))
         assert.deepEqual(operation.spec.input.parse(given), operation.spec.input.parse(example.input))
       })
     }

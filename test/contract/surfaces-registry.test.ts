@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import { inRoot } from '../../scripts/lib/paths.ts'
-import { EFFECTS } from '../../src/core/operation.ts'
+import { EFFECTS, mayHaveTarget, needsTarget } from '../../src/core/operation.ts'
 import { createRegistry, type Registry } from '../../src/core/registry.ts'
 import { CONTROL_CALLS } from '../../src/runtime/control.ts'
 import { buildProgram } from '../../src/surfaces/cli/program.ts'
@@ -20,6 +20,9 @@ const reference = {
   operations: readFileSync(inRoot('docs/reference/operations.md'), 'utf8'),
   tools: JSON.parse(readFileSync(inRoot('docs/reference/mcp-tools.json'), 'utf8')) as readonly Omit<Tool, 'call'>[],
 }
+
+/** What a command does with the terminal that it is called on is nothing that another surface could do. */
+const ON_THE_TERMINAL = ['--detach-key', '--speed', '--idle']
 
 interface Surfaces {
   readonly tools: readonly Omit<Tool, 'call'>[]
@@ -44,7 +47,7 @@ function gaps(registry: Registry, surfaces: Surfaces): readonly string[] {
     ...registry.operations.map(({ id, spec }) => ({
       id,
       shape: spec.input.shape,
-      argument: 'target',
+      argument: spec.cli?.argument ?? 'target',
       stdin: spec.cli?.stdin,
     })),
     ...CONTROL_CALLS.map(({ name, input, argument }) => ({ id: name, shape: input.shape, argument, stdin: undefined })),
@@ -95,7 +98,16 @@ describe('CORE-05: every operation is on every surface and in the reference', ()
     const { commands } = surfacesOf(registry)
     for (const { name, cli, kind } of nameTable(registry).map((each) => ({ ...each, name: each.mcp }))) {
       const tool = toolsOf(registry).find((each) => each.name === name)
-      const known = new Set(['--folder', '--set', '--json', '--quiet', '--help', '--stdin', '--yes'])
+      const known = new Set([
+        '--folder',
+        '--set',
+        '--json',
+        '--quiet',
+        '--help',
+        '--stdin',
+        '--yes',
+        ...ON_THE_TERMINAL,
+      ])
       const fields = (commands.get(cli.join(' ')) ?? []).filter((flag) => !known.has(flag))
       const properties = Object.keys((tool?.inputSchema.properties ?? {}) as object).map(flagOf)
       const extra = fields.filter((flag) => !properties.includes(flag))
@@ -146,8 +158,8 @@ describe('the tools', () => {
       const tool = toolsOf(registry).find((each) => each.call.kind === 'operation' && each.call.operation.id === id)
       const required = (tool?.inputSchema.required ?? []) as readonly string[]
       const properties = (tool?.inputSchema.properties ?? {}) as Record<string, unknown>
-      assert.equal(required.includes('target'), spec.targeted !== false, id)
-      assert.equal('target' in properties, spec.targeted !== false, id)
+      assert.equal(required.includes('target'), needsTarget(spec), id)
+      assert.equal('target' in properties, mayHaveTarget(spec), id)
     }
   })
 

@@ -22,6 +22,29 @@ const run = (args: readonly string[], more: RunOptions = {}) =>
   runHere([...args, '--folder', folder.path], { app, ...more })
 const ids: string[] = []
 
+/** The same program, and a promise of the moment at which it has asked an instance for something. */
+function watchedApp(): { readonly app: CliApp; readonly asked: Promise<void> } {
+  const { promise: asked, resolve } = Promise.withResolvers<void>()
+  const watch =
+    <O>(find: (options: O) => Promise<Instance>) =>
+    async (options: O): Promise<Instance> => {
+      const instance = await find(options)
+      return {
+        ...instance,
+        control(request) {
+          const answer = instance.control(request)
+          resolve()
+          return answer
+        },
+      }
+    }
+  const { instances } = app
+  return {
+    app: { ...app, instances: { ...instances, read: watch(instances.read), look: watch(instances.look) } },
+    asked,
+  }
+}
+
 before(async () => {
   folder = await surfaceFolder()
   for (const args of [
@@ -205,14 +228,18 @@ describe('while another process holds the folder', () => {
   })
 
   test('a run of that process can be followed', async () => {
-    const input = { pieces: ['early\n'], wait_ms: 1500 }
+    const input = { pieces: ['early\n'], wait_ms: 3_000 }
     const { principal } = holder
     const envelope = { target: 'one', wait: 0 }
     const { run_id } = await holder.invoke({ operation: 'probe.emit', input, envelope, principal, surface: 'embedded' })
     const waiting = await run(['runs', 'wait', run_id, '--seconds', '0.1'])
     assert.equal(waiting.code, EXIT.timeout)
     assert.match(waiting.stdout, /^status +running$/m)
-    const left = await run(['runs', 'wait', run_id], { interrupting: (interrupt) => setTimeout(interrupt, 300) })
+    const { app: watched, asked } = watchedApp()
+    const left = await run(['runs', 'wait', run_id], {
+      app: watched,
+      interrupting: (interrupt) => void asked.then(interrupt),
+    })
     assert.deepEqual(left, { code: EXIT.cancelled, stdout: '', stderr: 'interrupted\n' })
     assert.equal((await run(['runs', 'wait', run_id])).code, 0)
     assert.equal((await run(['runs', 'output', run_id])).stdout, 'early\n')

@@ -120,6 +120,12 @@ describe('a client that goes away', () => {
     assert.deepEqual([again.status, again.json.run_id, again.json.status], [200, run_id, 'completed'])
   })
 
+  /** Requests that are being answered, with the one that asks. */
+  async function requestsActive(): Promise<number> {
+    const { text } = await server.ask({ path: '/metrics' })
+    return Number(/^mahavishnu_http_requests_active\{via="tcp"\} (\d+)$/m.exec(text)?.[1])
+  }
+
   async function leftOf(run_id: string) {
     const { json } = await server.ask({ path: `/v1/runs/${run_id}` })
     const events = json.events as { type: string; data: Record<string, unknown> }[]
@@ -138,14 +144,19 @@ describe('a client that goes away', () => {
   })
 
   test('does not take a run away from another that waits for it', async () => {
-    const body = { target: 'two', input: { wait_ms: 1_000 }, idempotency_key: 'shared' }
+    const body = { target: 'two', input: { wait_ms: 2_000 }, idempotency_key: 'shared' }
+    const before = await requestsActive()
     const other = server.call('probe.emit', body)
     const controller = new AbortController()
     const path = '/v1/workers/probe/operations/emit'
     const sent = server.open({ method: 'POST', path, body, signal: controller.signal }).catch(() => null)
-    setTimeout(() => controller.abort(), 300)
+    assert.ok(await until(async () => (await requestsActive()) === before + 2))
+    controller.abort()
     await sent
-    assert.equal((await other).json.status, 'completed')
+    const { json } = await other
+    assert.equal(json.status, 'completed')
+    // It had been waiting for that run, too.
+    assert.equal((await leftOf(json.run_id)).length, 1)
   })
 })
 

@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises'
 import { after, before, suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { createInstances, production } from '../../src/app.ts'
+import type { WorkerResult } from '../../src/core/result.ts'
 import type { OpenInstance } from '../../src/runtime/instance.ts'
 import { carrying, childrenOf, until } from '../helpers/processes.ts'
 import { sshInstance } from '../helpers/ssh-instance.ts'
@@ -159,5 +160,29 @@ suite('RES-13: the operations of the SSH worker in a process of its own', { skip
     const { error_code, effect_certainty } = await acting
     assert.deepEqual([error_code, effect_certainty], ['MHV_WORKER_DIED', 'unknown'])
     assert.equal((await execute(outside, 'echo again')).output, 'again\n')
+  })
+
+  test('SSH-07: kill -9 of it while a detached command runs: the run goes on, and every line is there once', async () => {
+    const { principal } = outside
+    const command = 'for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 0.4; done; exit 7'
+    const handle = await execute(outside, command, { wait: 0 }, { detach: true })
+    assert.ok(await until(() => carrying(handle.run_id).length > 0), 'the command runs')
+    const output = async () => {
+      const request = { name: 'run_output', input: { run_id: handle.run_id }, principal }
+      const { chunks } = (await outside.control(request as never)) as { chunks: { text: string }[] }
+      return chunks.map(({ text }) => text).join('')
+    }
+    assert.ok(await until(async () => (await output()).includes('line 2'), 10_000), 'its output comes')
+    const answer = await outside.control({ name: 'worker_health', input: { worker: 'ssh' }, principal } as never)
+    const [{ connection }] = answer.workers as [{ connection: { pid: number } }]
+    process.kill(connection.pid, 'SIGKILL')
+    const wait = { name: 'run_wait', input: { run_id: handle.run_id, seconds: 30 }, principal }
+    const { run } = (await outside.control(wait as never)) as { run: WorkerResult }
+    const lines = Array.from({ length: 8 }, (_, nth) => `line ${nth + 1}\n`).join('')
+    assert.deepEqual([run.status, run.exit_code, run.output], ['completed', 7, lines])
+    assert.equal(await output(), lines)
+    assert.equal(run.attempts, 2)
+    await execute(outside, 'true')
+    assert.ok(await until(() => carrying(handle.run_id).length === 0, 10_000), 'nothing of it is left')
   })
 })

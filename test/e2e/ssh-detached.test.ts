@@ -183,4 +183,23 @@ suite('SSH-07: a detached command', { skip }, () => {
     await end(up, 'SIGTERM')
     assert.deepEqual(carrying(run_id), [])
   })
+
+  test('is ended at the next start where its time was over while Mahavishnu was down', async () => {
+    const { user, folder } = await prepared('/bin/sh')
+    const first = await startUp(folder)
+    const call = { target: 'box', wait: 0, timeout: 4, input: { command: 'sleep 300', detach: true } }
+    const { run_id } = await first.ask('/v1/workers/ssh/operations/execute', call)
+    const files = join(user.home, '.local/state/mahavishnu/detached')
+    assert.ok(await until(() => carrying(run_id).length > 0 && existsSync(join(files, run_id))), 'it runs')
+    const killed = performance.now()
+    await end(first, 'SIGKILL')
+    assert.ok(await until(() => performance.now() - killed > 4_500), 'its time is over')
+    assert.ok(carrying(run_id).length > 0, 'nobody has ended it')
+    const second = await startUp(folder)
+    assert.ok(await until(() => carrying(run_id).length === 0, 15_000), 'it is gone')
+    assert.ok(await until(() => readdirSync(files).length === 0, 10_000), 'nothing is left on the host')
+    const { run } = await second.ask(`/v1/runs/${run_id}`)
+    assert.deepEqual([run.error_code, run.effect_certainty], ['MHV_RUN_INTERRUPTED', 'unknown'])
+    await end(second, 'SIGTERM')
+  })
 })

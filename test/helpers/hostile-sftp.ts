@@ -27,7 +27,7 @@ export const FXP = { INIT: 1, VERSION: 2, STATUS: 101, HANDLE: 102, DATA: 103, N
 /** `answers` is asked for every session: it makes what answers that one. */
 export async function startHostileSftp(answers: () => Answer): Promise<HostileSftp> {
   const folder = await mkdtemp(join(tmpdir(), 'mhv-hostile-'))
-  const key = ssh2.utils.generateKeyPairSync('ed25519')
+  const key = hostKey()
   const server = new ssh2.Server({ hostKeys: [key.private] }, (client) => {
     client.on('error', () => undefined)
     client.on('authentication', (request) => request.accept())
@@ -64,6 +64,14 @@ export async function startHostileSftp(answers: () => Answer): Promise<HostileSf
       await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 500))])
       await rm(folder, { recursive: true, force: true })
     },
+  }
+}
+
+/** Some of the keys that ssh2 makes it cannot read itself. */
+function hostKey() {
+  for (;;) {
+    const key = ssh2.utils.generateKeyPairSync('ed25519')
+    if (!(ssh2.utils.parseKey(key.private) instanceof Error)) return key
   }
 }
 

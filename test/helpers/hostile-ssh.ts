@@ -97,8 +97,11 @@ function isProbe(command: string): boolean {
   return /^echo \S+ \$SHELL; exec \/bin\/sh -c/.test(command)
 }
 
-/** Runs a command as sshd does. */
-export function runHonestly({ connection, command, accept }: Omit<Running, 'reject'>): ServerChannel {
+/** Runs a command as sshd does. `said` is called when the first of its standard error has been sent. */
+export function runHonestly(
+  { connection, command, accept }: Omit<Running, 'reject'>,
+  said: () => void = () => undefined,
+): ServerChannel {
   const channel = accept()
   const env = { ...process.env, SHELL: '/bin/sh' }
   const child = spawn('/bin/sh', ['-c', command], { stdio: ['pipe', 'pipe', 'pipe'], env, detached: true })
@@ -116,6 +119,8 @@ export function runHonestly({ connection, command, accept }: Omit<Running, 'reje
   channel.pipe(child.stdin)
   child.stdout.pipe(channel, { end: false })
   child.stderr.pipe(channel.stderr, { end: false })
+  // After the pipe's own listener, which sends it. On standard error the worker's line says that the command starts.
+  child.stderr.once('data', said)
   channel.on('close', end)
   // ssh2's server does not close its channels when the connection breaks.
   connection.once('close', end)

@@ -7,6 +7,7 @@ import { mhvError } from '../../src/core/errors.ts'
 import { createHeadTail } from '../../src/core/head-tail.ts'
 import { newId } from '../../src/core/ids.ts'
 import { createSecret } from '../../src/core/secret.ts'
+import { createRedactor } from '../../src/governance/redaction.ts'
 import { UNLIMITED } from '../../src/resilience/bandwidth.ts'
 import { createSshPool, type PoolParts, type SshPool } from '../../src/workers/ssh/pool.ts'
 import type { SshContext } from '../../src/workers/ssh/run-command.ts'
@@ -124,6 +125,7 @@ export async function startWorker(
     clock: options.clock ?? systemClock,
     log,
     secrets,
+    masker: createRedactor(),
     ...NO_JOURNAL,
     ...(options.state === undefined ? {} : { state: options.state }),
     targets: async () => [],

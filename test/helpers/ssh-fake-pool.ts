@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import { PassThrough } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { ClientChannel } from 'ssh2'
+import type { Clock } from '../../src/core/clock.ts'
 import { mhvError } from '../../src/core/errors.ts'
 import type { SshConnection } from '../../src/workers/ssh/connection.ts'
 import { openChannel } from '../../src/workers/ssh/open-channel.ts'
@@ -31,7 +32,13 @@ export class FakeChannel extends PassThrough {
   }
 }
 
-function fakeConnection(to: string, maxSessions = Number.POSITIVE_INFINITY): FakeConnection {
+/** Decides about the sessions of one connection. */
+export interface SessionGate {
+  /** Resolves when the host has confirmed another session, or rejects; the returned function says that it was closed. */
+  admit(): Promise<() => void>
+}
+
+function fakeConnection(to: string, maxSessions = Number.POSITIVE_INFINITY, gate?: SessionGate): FakeConnection {
   const events = new EventEmitter()
   const open: FakeChannel[] = []
   let alive = true
@@ -57,13 +64,14 @@ function fakeConnection(to: string, maxSessions = Number.POSITIVE_INFINITY): Fak
     gone: new Promise((resolve) => events.once('lost', () => resolve())),
     ping: async () => connection.answers,
     async exec(line) {
-      await turn()
+      const closed = gate ? await gate.admit() : await turn()
       if (!alive) throw mhvError('MHV_SSH_CONNECT_FAILED', 'lost before')
       if (open.length >= maxSessions) throw mhvError('MHV_SSH_CHANNEL_REFUSED', 'no more')
       const channel = new FakeChannel()
       channel.line = line
       open.push(channel)
       channel.once('close', () => open.splice(open.indexOf(channel), 1))
+      if (closed) channel.once('close', closed)
       if (line.startsWith('echo mahavishnu-')) answerProbe(channel, line)
       return channel as unknown as ClientChannel
     },
@@ -92,11 +100,12 @@ const target = sshTarget.parse({ host: 'h', user: 'u' })
 
 export async function fakePool(
   settings: Partial<SshSettings> = {},
-  options: { maxSessions?: number; fail?: () => Error | undefined } = {},
+  options: { maxSessions?: number; fail?: () => Error | undefined; clock?: Clock; gate?: () => SessionGate } = {},
 ) {
   const made: FakeConnection[] = []
   const worker = await startWorker({
     settings: { pool_backpressure: 'wait', ...settings },
+    ...(options.clock && { clock: options.clock }),
     parts: {
       // `a-1` and `a-2` are the host `a`, as ssh_config might have it.
       route: async ({ host, port = 22, user = 'u' }) => [{ host: host.split('-')[0], port, user }] as never,
@@ -104,7 +113,7 @@ export async function fakePool(
         await turn()
         const error = options.fail?.()
         if (error) throw error
-        const connection = fakeConnection(request.target.host, options.maxSessions)
+        const connection = fakeConnection(request.target.host, options.maxSessions, options.gate?.())
         made.push(connection)
         return connection
       },

@@ -28,13 +28,18 @@ export async function transferPlace(
     readonly settings?: Partial<SshSettings>
     readonly remote?: string
     readonly local?: string
+    /** Folder of an instance that goes on with what another process of it has left. */
+    readonly instance?: string
   } = {},
 ): Promise<TransferPlace> {
   const folder = await mkdtemp(join(tmpdir(), 'mhv-transfer-'))
   const local = options.local ?? join(folder, 'local')
   const remote = options.remote ?? join(folder, 'remote')
   await Promise.all([local, remote].map((path) => mkdir(path, { recursive: true })))
-  const worker = await startWorker({ settings: { local_roots: [local], ...options.settings } })
+  const worker = await startWorker({
+    settings: { local_roots: [local], ...options.settings },
+    ...(options.instance === undefined ? {} : { folder: options.instance }),
+  })
   const target = targetOf(sshd, options.target)
   const context: TransferPlace['context'] = (more = {}) => operationContext(worker, target, more)
   return {

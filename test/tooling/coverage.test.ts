@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { inRoot } from '../../scripts/lib/paths.ts'
-import { holdsOnlyTypes, keepOwnCounters } from '../../scripts/test/coverage.ts'
+import { holdsOnlyTypes, isMeasured, keepOwnCounters } from '../../scripts/test/coverage.ts'
+import { allTestFiles } from '../../scripts/test/discover.ts'
 
 describe('coverage', () => {
   test('a file of which nothing is left at run time is not counted', () => {
@@ -14,6 +15,16 @@ describe('coverage', () => {
     assert.equal(holdsOnlyTypes("export type { A } from './a.ts'\nexport type C = string // text\n"), true)
     assert.equal(holdsOnlyTypes('export interface B {}\nexport const b = 1\n'), false)
     assert.equal(holdsOnlyTypes("export * from './a.ts'\n"), false)
+    assert.equal(holdsOnlyTypes('const b = 1\nb.toString()\n'), false)
+    assert.equal(holdsOnlyTypes('/**\n * export const inAComment = 1\n */\nexport type D = string\n'), true)
+  })
+
+  test('the files that are not measured are there, and nearly all are measured', () => {
+    const files = allTestFiles()
+    const left = files.filter((file) => !isMeasured(file))
+    assert.ok(left.length > 0 && left.length < files.length / 5, left.join('\n'))
+    assert.ok(left.includes('test/e2e/cli-every-command.test.ts') && left.includes('test/e2e/docs-blocks.test.ts'))
+    assert.equal(isMeasured('src/core/errors.test.ts'), true)
   })
 
   test('only counters of src are kept, and one that was cut off does no harm', () => {

@@ -1,6 +1,6 @@
 import { type MhvError, toMhvError } from '../../core/errors.ts'
 import type { NewRunEvent } from '../../core/events.ts'
-import type { OperationFailure } from '../../core/operation.ts'
+import { canResume, type OperationFailure } from '../../core/operation.ts'
 import { certaintyOf, type EffectCertainty } from '../../core/result.ts'
 import {
   type BreakerChange,
@@ -47,6 +47,9 @@ export function heldBackEvent(at: number, error: MhvError): NewRunEvent {
   return { type: 'breaker', at, data }
 }
 
+/** Times that a run is taken up again whose worker's process died: a command may be what kills it. */
+const MAX_TAKEN_UP = 3
+
 /** Steps 6 and 7: attempts until one succeeds, another is not safe, or time is up. Never rejects. */
 export async function attemptRun(parts: RuntimeParts, run: RunToAttempt): Promise<AttemptOutcome> {
   const { worker } = run.call.operation
@@ -54,6 +57,7 @@ export async function attemptRun(parts: RuntimeParts, run: RunToAttempt): Promis
   const limits = parts.environment.retryLimits(worker.name)
   const budget = parts.retry.budgetOf(worker.name, run.call.target?.name ?? null, limits.budget)
   let certainty: EffectCertainty = 'none'
+  let takenUp = 0
   const failed = (attempts: number, error: MhvError): AttemptOutcome => ({
     attempts,
     error,
@@ -61,7 +65,7 @@ export async function attemptRun(parts: RuntimeParts, run: RunToAttempt): Promis
   })
   for (let attempt = 1; ; attempt++) {
     const attempts = run.attemptsBefore + attempt
-    const tried = await tryOnce(parts, run, breaker, attempts)
+    const tried = await tryOnce(parts, run, breaker, { attempt: attempts, again: takenUp > 0 })
     if (!('error' in tried)) {
       budget.success()
       return { attempts, data: tried.data }
@@ -72,6 +76,17 @@ export async function attemptRun(parts: RuntimeParts, run: RunToAttempt): Promis
     if (!tried.attempted) return failed(attempts - 1, error)
     // The time is up, or it was cancelled: the run ends for that reason, and no other.
     if (run.deadline.signal.aborted) return failed(attempts, error)
+    // What the process had begun goes on without it: nothing is done twice by looking after it.
+    if (
+      error.code === 'MHV_WORKER_DIED' &&
+      takenUp < MAX_TAKEN_UP &&
+      canResume(run.call.operation.spec, run.call.input)
+    ) {
+      takenUp += 1
+      const data = { attempt: attempts + 1, error_code: error.code, error: parts.redactor.text(error.message) }
+      run.note({ type: 'resumed', at: parts.clock.now(), data })
+      continue
+    }
     const waitMs = beforeNext(parts, run, { error, certainty, attempt, attempts, budget })
     if (waitMs === null) return failed(attempts, error)
     try {
@@ -142,7 +157,7 @@ async function tryOnce(
   parts: RuntimeParts,
   run: RunToAttempt,
   breaker: CircuitBreaker | null,
-  attempt: number,
+  { attempt, again }: { readonly attempt: number; readonly again: boolean },
 ): Promise<FailedAttempt | { readonly data: unknown }> {
   let pass: BreakerPass | undefined
   try {
@@ -158,8 +173,9 @@ async function tryOnce(
     const connection = await connectionFor(parts, run)
     called = true
     const { spec } = run.call.operation
-    const data = await callOperation(parts, run, { attempt, connection }, (context) =>
-      spec.run(context, run.call.input),
+    const act = (again ? spec.resume : undefined) ?? spec.run
+    const data = await callOperation(parts, run, { attempt, connection, again }, (context) =>
+      act.call(spec, context, run.call.input),
     )
     noteChange(parts, run, pass?.success())
     return { data }

@@ -1,5 +1,6 @@
 import type { Clock } from '../../core/clock.ts'
 import { mhvError } from '../../core/errors.ts'
+import type { RegisteredOperation } from '../../core/registry.ts'
 import {
   decide,
   NO_POLICY,
@@ -11,6 +12,26 @@ import {
 } from '../../governance/policy.ts'
 import { POLICY_FORMAT } from '../../governance/policy-file.ts'
 import type { Store } from '../../store/store.ts'
+
+/** What the policy is asked about one call: its operation, and those whose work it does as well. */
+export function questionsOf(
+  operation: RegisteredOperation,
+  input: unknown,
+  about: Pick<PolicyQuestion, 'principal' | 'effect' | 'target'>,
+): readonly PolicyQuestion[] {
+  const ids = [operation.id, ...(operation.spec.includes?.(input as never) ?? [])]
+  return ids.map((id) => ({ ...about, worker: id.slice(0, id.indexOf('.')), operation: id }))
+}
+
+/** Asks all of them, in their order; the answer to the first. */
+export async function authoriseAll(
+  parts: Parameters<typeof authorise>[0],
+  questions: readonly PolicyQuestion[],
+): Promise<PolicyAnswer> {
+  const answers: PolicyAnswer[] = []
+  for (const question of questions) answers.push(await authorise(parts, question))
+  return answers[0] as PolicyAnswer
+}
 
 /** Step 3. What is not allowed goes to the audit trail and is refused with the rule that would allow it. */
 export async function authorise(

@@ -66,14 +66,21 @@ export function errorOfOperation(parts: RuntimeParts, run: RunToAttempt, thrown:
   return mhvError('MHV_INTERNAL', `the journal failed while the operation acted: ${thrown.message}`, { cause: thrown })
 }
 
+interface CallTo {
+  readonly attempt: number
+  readonly connection: WorkerConnection
+  /** Goes on with what the attempt before had begun: its output comes from the beginning once more. */
+  readonly again?: boolean
+}
+
 /** Lets the operation's own code act, as the attempt of this number. */
 export function callOperation<T>(
   parts: RuntimeParts,
   run: RunToAttempt,
-  to: { readonly attempt: number; readonly connection: WorkerConnection },
+  to: CallTo,
   act: (context: OperationContext) => Promise<T>,
 ): Promise<T> {
-  const work = (async () => act(contextOf(parts, run, to.attempt, to.connection)))()
+  const work = (async () => act(contextOf(parts, run, to)))()
   return withinGrace(parts, run, work)
 }
 
@@ -102,12 +109,7 @@ function withinGrace<T>(parts: RuntimeParts, run: RunToAttempt, work: Promise<T>
   })
 }
 
-function contextOf(
-  parts: RuntimeParts,
-  run: RunToAttempt,
-  attempt: number,
-  connection: WorkerConnection,
-): OperationContext {
+function contextOf(parts: RuntimeParts, run: RunToAttempt, { attempt, connection, again }: CallTo): OperationContext {
   const { call } = run
   return {
     run_id: run.run_id,
@@ -124,7 +126,7 @@ function contextOf(
     secrets: parts.secrets,
     state: parts.instances.state(call.operation.worker.name),
     records: parts.instances.records(call.operation.worker.name),
-    output: run.output.attempt(),
+    output: run.output.attempt(again),
     bandwidth: parts.bandwidth.of(call.operation.worker.name, call.target?.name ?? null),
     progress: async (progress) => run.progress(parts.redactor.deep(progress)),
     need: parts.instances.need,

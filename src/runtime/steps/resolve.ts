@@ -1,5 +1,6 @@
 import type { ResolvedTarget } from '../../core/context.ts'
 import { mhvError } from '../../core/errors.ts'
+import { mayHaveTarget, needsTarget } from '../../core/operation.ts'
 import type { Environment } from '../runtime.ts'
 import type { ParsedCall } from './parse.ts'
 
@@ -15,9 +16,8 @@ export interface ResolvedCall extends ParsedCall {
 export function resolveCall(environment: Environment, call: ParsedCall): ResolvedCall {
   const { spec, worker } = call.operation
   const name = call.envelope.target
-  const targeted = spec.targeted !== false
-  if (targeted && name === undefined) throw mhvError('MHV_TARGET_REQUIRED', `${spec.id} needs a target`)
-  if (!targeted && name !== undefined) {
+  if (needsTarget(spec) && name === undefined) throw mhvError('MHV_TARGET_REQUIRED', `${spec.id} needs a target`)
+  if (!mayHaveTarget(spec) && name !== undefined) {
     throw mhvError('MHV_INPUT_INVALID', `target: ${spec.id} acts on no target`)
   }
   const { target, settings } =

@@ -15,6 +15,7 @@ import { plainJson } from '../../core/plain-json.ts'
 import type { PortName, Ports } from '../../core/ports.ts'
 import { createSecret } from '../../core/secret.ts'
 import type { AnyWorker, WorkerConnection } from '../../core/worker.ts'
+import { createRedactor } from '../../governance/redaction.ts'
 import { UNLIMITED } from '../../resilience/bandwidth.ts'
 import type { Peer } from './peer.ts'
 import type { ActRequest, ChildMethods, LogMethod, ParentMethods, WorkerStart } from './protocol.ts'
@@ -94,12 +95,15 @@ function callAct(spec: OperationSpec | undefined, request: ActRequest, context: 
 
 /** What the contexts of the worker and of every attempt have in common. */
 function commonContext(parent: Parent) {
+  const masker = createRedactor()
   return {
     clock: systemClock,
     log: logOf(parent),
+    masker,
     secrets: {
       async resolve(given: Parameters<ParentMethods['resolve']>[0]) {
         const { reference, value } = await parent.call('resolve', given)
+        masker.add(value)
         return createSecret(reference, value)
       },
     },

@@ -67,6 +67,15 @@ export interface GlobalOptions {
   readonly quiet: boolean
 }
 
+/** Options of commands that use the terminal they are called on. */
+export interface TerminalOptions {
+  readonly detachKey?: string
+  /** How many times as fast as it was. */
+  readonly speed?: number
+  /** Most seconds between two pieces of output. */
+  readonly idle?: number
+}
+
 /** What a command line asks for, taken apart and not yet done. */
 export type Invocation = { readonly globals: GlobalOptions } & (
   | {
@@ -78,6 +87,8 @@ export type Invocation = { readonly globals: GlobalOptions } & (
       readonly stdin: string | null
       /** Whether the question before something is destroyed was answered on the command line. */
       readonly confirmed: boolean
+      /** Of a command that does more with its own terminal than to show the result. */
+      readonly terminal?: TerminalOptions
     }
   | {
       readonly kind: 'control'

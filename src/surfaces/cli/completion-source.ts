@@ -33,6 +33,7 @@ export function sourceOf(part: Argument | Option): ValueSource | null {
 /** What the fields of control calls name. */
 const NAMED_BY: Readonly<Record<string, ValueSource>> = {
   run_id: { kind: 'runs' },
+  recording: { kind: 'runs' },
   letter_id: { kind: 'letters' },
   letters: { kind: 'letters' },
   batch_id: { kind: 'batches' },

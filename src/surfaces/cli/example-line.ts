@@ -1,4 +1,4 @@
-import type { OperationExample } from '../../core/operation.ts'
+import { exampleTarget, type OperationExample } from '../../core/operation.ts'
 import type { RegisteredOperation } from '../../core/registry.ts'
 import type { ControlCall } from '../../runtime/control.ts'
 import { controlSchemas, operationSchemas } from '../json-schema.ts'
@@ -27,7 +27,9 @@ export function exampleLine(
   const words = [
     PROGRAM,
     ...operationName(operation).cli,
-    ...(spec.targeted === false ? [] : [quoteWord(example.target ?? 'TARGET')]),
+    ...[exampleTarget(spec, example) ?? take(hints.argument)].flatMap((each) =>
+      each === undefined ? [] : quoteWord(each),
+    ),
     ...optionWords(fieldsOf(operationSchemas(operation).input), input),
     ...(stdin === undefined ? [] : ['--stdin']),
     ...(rest === undefined ? [] : ['--', quoteWord(rest)]),

@@ -53,8 +53,8 @@ export function createOutput(io: Pick<CliIo, 'stdout' | 'stderr'>, options: { qu
       err.write(safe(io.stderr, text))
     },
     say: (text) => out.write(line(text)),
-    document: (value) => out.write(`${JSON.stringify(value, null, io.stdout.isTTY ? 2 : undefined)}\n`),
-    line: (value) => out.write(`${JSON.stringify(value)}\n`),
+    document: (value) => out.write(`${json(io.stdout, value, io.stdout.isTTY ? 2 : undefined)}\n`),
+    line: (value) => out.write(`${json(io.stdout, value)}\n`),
     prompt(text) {
       clearProgress()
       err.write(text)
@@ -87,6 +87,13 @@ export function createOutput(io: Pick<CliIo, 'stdout' | 'stderr'>, options: { qu
 /** A terminal would follow the orders in what a remote system says; a pipe gets what came. */
 function safe(stream: OutStream, text: string | Uint8Array): string | Uint8Array {
   return stream.isTTY ? plainText(typeof text === 'string' ? text : Buffer.from(text).toString('utf8')) : text
+}
+
+/** JSON leaves DEL and the C1 controls as they are, by which a terminal takes orders as well as by ESC. */
+function json(stream: OutStream, value: unknown, indent?: number): string {
+  const text = JSON.stringify(value, null, indent)
+  if (!stream.isTTY) return text
+  return text.replace(/[\x7f-\x9f]/g, (character) => `\\u00${character.charCodeAt(0).toString(16)}`)
 }
 
 /** A reader that has gone away (`| head`) is no error: what would come after is dropped. */

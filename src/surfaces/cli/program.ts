@@ -1,16 +1,17 @@
 import { Argument, Command, InvalidArgumentError, Option } from 'commander'
-import type { Effect } from '../../core/operation.ts'
+import { type Effect, mayHaveTarget } from '../../core/operation.ts'
 import type { RegisteredOperation, Registry } from '../../core/registry.ts'
 import { CONTROL_CALLS, type ControlCall } from '../../runtime/control.ts'
 import { controlSchemas, envelopeFields, operationSchemas, splitCall } from '../json-schema.ts'
 import { flagOf, nameTable, operationName } from '../names.ts'
-import type { Invocation } from './commands.ts'
+import type { Invocation, TerminalOptions } from './commands.ts'
 import { completes, sourceOfField } from './completion-source.ts'
 import { controlExampleLine, exampleLine } from './example-line.ts'
 import { type Field, fieldsOf, optionOf } from './fields.ts'
 import { addExamples, addGlobals, addGroup, GROUPS, globalsOf, noWords, type Rest, refuseRest } from './grammar.ts'
 import { addOwnCommands } from './own-commands.ts'
 import { commandOf } from './quote.ts'
+import { addTerminalOptions } from './terminal-options.ts'
 
 export const PROGRAM = 'mahavishnu'
 
@@ -75,25 +76,24 @@ function operationNoun(registry: Registry, worker: string): string {
 
 function addOperation(group: Command, operation: RegisteredOperation, { rest, found }: ProgramParts): void {
   const { spec } = operation
-  const targeted = spec.targeted !== false
   const hints = spec.cli ?? {}
+  const argument = argumentOf(operation)
   const command = group.command(operationName(operation).cli[1]).summary(spec.summary)
   const words = hints.rest === undefined ? '' : ` [-- ${hints.rest.toUpperCase()}]`
-  command.usage(`${targeted ? 'TARGET ' : ''}[options]${words}`).description(descriptionOf(operation))
-  if (targeted) {
-    const argument = new Argument('<TARGET>', 'name of a target in the inventory')
-    command.addArgument(completes(argument, { kind: 'targets', worker: operation.worker.name }))
-  }
+  command.usage(`${argument === undefined ? '' : `${argument.word} `}[options]${words}`)
+  command.description(descriptionOf(operation))
+  if (argument !== undefined) command.addArgument(argument.shown)
 
   const envelope: readonly string[] = envelopeFields(operation)
   const fields = fieldsOf(operationSchemas(operation).input)
-    .filter(({ name }) => name !== 'target' && !(name === hints.stdin && name === 'stdin'))
+    .filter(({ name }) => name !== 'target' && name !== hints.argument && !(name === hints.stdin && name === 'stdin'))
     .map((field) => inCommandLineTerms(field, hints))
   const options = addFields(command, fields, ({ name }) => (envelope.includes(name) ? GROUPS.call : GROUPS.input))
   if (hints.stdin !== undefined) {
     command.addOption(new Option('--stdin', `take "${hints.stdin}" from standard input`).helpGroup(GROUPS.input))
   }
   addConfirmation(command, spec.effect)
+  addTerminalOptions(command, hints.terminal)
   addExamples(addGlobals(command), () => spec.examples.map((example) => exampleLine(operation, example)))
 
   command.action((...args: unknown[]) => {
@@ -101,17 +101,40 @@ function addOperation(group: Command, operation: RegisteredOperation, { rest, fo
     if (rest !== null) takeRest(command, flat, hints.rest, rest)
     const stdin = command.opts<{ stdin?: boolean }>().stdin === true ? (hints.stdin ?? null) : null
     const { input, envelope: given } = splitCall(flat)
-    const target = targeted ? { target: args[0] } : {}
+    const value = argument === undefined || args[0] === undefined ? {} : { [argument.field]: args[0] }
     found({
       kind: 'operation',
       operation,
-      input,
-      envelope: { ...target, ...given },
+      input: hints.argument === undefined ? input : { ...value, ...input },
+      envelope: hints.argument === undefined ? { ...value, ...given } : given,
       stdin,
       confirmed: isConfirmed(command),
+      ...(hints.terminal === undefined ? {} : { terminal: command.opts<TerminalOptions>() }),
       globals: globalsOf(command),
     })
   })
+}
+
+/** What stands right after the words of a command: its target, or the field that it is about. */
+interface CommandArgument {
+  readonly field: string
+  readonly word: string
+  readonly shown: Argument
+}
+
+function argumentOf(operation: RegisteredOperation): CommandArgument | undefined {
+  const { spec, worker } = operation
+  const field = mayHaveTarget(spec) ? 'target' : spec.cli?.argument
+  if (field === undefined) return undefined
+  const name = field.toUpperCase()
+  const found = fieldsOf(operationSchemas(operation).input).find((each) => each.name === field)
+  const [term, word] = found?.required === true ? [`<${name}>`, name] : [`[${name}]`, `[${name}]`]
+  const shown = new Argument(term, found?.description)
+  // What nobody knows without asking the worker has no values to offer.
+  const source = sourceOfField(field) ?? { kind: 'words', words: [] }
+  if (field !== 'target') return { field, word, shown: completes(shown, source) }
+  shown.description = 'name of a target in the inventory'
+  return { field, word, shown: completes(shown, { kind: 'targets', worker: worker.name }) }
 }
 
 /** Over the command line a field may be given in another way as well, and the run lives in the process that waits. */

@@ -115,7 +115,7 @@ async function act(invocation: Invocation, around: Around): Promise<number> {
   try {
     switch (invocation.kind) {
       case 'operation':
-        return await (await import('./run-operation.ts')).runOperation(session, invocation)
+        return await runsOperation(session, invocation)
       case 'control':
         return await (await import('./run-control.ts')).runControl(session, invocation)
       case 'follow':
@@ -141,4 +141,11 @@ async function act(invocation: Invocation, around: Around): Promise<number> {
   } finally {
     interrupts?.stop()
   }
+}
+
+async function runsOperation(session: Session, call: Extract<Invocation, { kind: 'operation' }>): Promise<number> {
+  const { terminal } = call.operation.spec.cli ?? {}
+  if (terminal === 'attach') return (await import('./run-attach.ts')).runAttach(session, call)
+  if (terminal === 'replay') return (await import('./run-replay.ts')).runReplay(session, call)
+  return (await import('./run-operation.ts')).runOperation(session, call)
 }

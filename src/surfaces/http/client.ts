@@ -1,4 +1,4 @@
-import { Agent, type IncomingMessage } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { text as readText } from 'node:stream/consumers'
 import { type Clock, systemClock } from '../../core/clock.ts'
 import type { Logger, Principal, Progress } from '../../core/context.ts'
@@ -15,7 +15,7 @@ import { type InstanceFacts, LOCAL_PATHS, LOCAL_PROTOCOL } from './local-routes.
 import { CALL_HEADER } from './operations.ts'
 import type { Problem } from './problem.ts'
 import { findSocket } from './socket.ts'
-import { type AskSocket, asker, causeOf, cutOff, errorOf, readJson, succeeded } from './socket-request.ts'
+import { type AskSocket, asker, causeOf, cutOff, errorOf, http, readJson, succeeded } from './socket-request.ts'
 
 export interface RemoteParts {
   readonly folder: string
@@ -38,7 +38,7 @@ export async function connectInstance(parts: RemoteParts): Promise<Instance | nu
   if (path === null) return null
   // A connection for each request: one that is kept may be closed over there at the moment in which it is used again,
   // and nobody could say then whether the call arrived.
-  const agent = new Agent({ keepAlive: false })
+  const agent = new http.Agent({ keepAlive: false })
   const ask = asker(path, agent)
   try {
     const hello = await ask({ method: 'GET', path: LOCAL_PATHS.instance, signal: AbortSignal.timeout(HELLO_MS) })

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { envelopeSchema } from '../../core/envelope.ts'
 import { ERROR_CODES, ERROR_TABLE, type ErrorCode } from '../../core/error-table.ts'
+import { exampleTarget, needsTarget } from '../../core/operation.ts'
 import type { RegisteredOperation, Registry } from '../../core/registry.ts'
 import { anyResultSchema, workerResultSchema } from '../../core/result.ts'
 import { controlSchemas, envelopeFields, type PublicSchema, publicSchema } from '../json-schema.ts'
@@ -77,7 +78,8 @@ function operationItem(operation: RegisteredOperation): [path: string, item: Jso
   const { id, spec } = operation
   const result = component(workerResultSchema(spec.output), 'output')
   const example = spec.examples[0]
-  const target = spec.targeted === false ? {} : { target: example?.target ?? 'TARGET' }
+  const named = exampleTarget(spec, example)
+  const target = named === undefined ? {} : { target: named }
   return [
     operationPath(operation),
     {
@@ -87,7 +89,7 @@ function operationItem(operation: RegisteredOperation): [path: string, item: Jso
         summary: spec.summary,
         ...(spec.description === undefined ? {} : { description: spec.description }),
         requestBody: {
-          required: spec.targeted !== false || inputIsRequired(operation),
+          required: needsTarget(spec) || inputIsRequired(operation),
           content: {
             'application/json': { schema: callSchema(operation), example: { ...target, input: example?.input ?? {} } },
           },

@@ -7,6 +7,7 @@ import { ownTool } from './own-tools.ts'
 import type { Profile } from './profiles.ts'
 import { type Tool, toolsOf } from './tools.ts'
 import { upstreamTools } from './upstream.ts'
+import { upstreamTerminalTools } from './upstream-terminal.ts'
 
 /**
  * Which tools a client sees. Models choose worse the more tools there are, and clients cap their number (40 in some),
@@ -24,7 +25,7 @@ export interface ExposureOptions {
   readonly profile?: Profile | undefined
   /** Only what can change nothing. Default: false. */
   readonly readOnly?: boolean | undefined
-  /** Tools of the profile `upstream`. Default: those of the original project (`upstream.ts`). */
+  /** Tools of the profile `upstream`. Default: those of the original project (`upstream.ts`, `upstream-terminal.ts`). */
   readonly extraTools?: readonly ExtraTool[] | undefined
 }
 
@@ -41,7 +42,8 @@ export interface Exposure {
 export function exposureOf(registry: Registry, options: ExposureOptions = {}): Exposure {
   const { profile = 'default', readOnly = false } = options
   const shown = (tool: Tool) => !readOnly || tool.annotations.readOnlyHint
-  const extra = profile === 'upstream' ? (options.extraTools ?? upstreamTools).map(extraTool).filter(shown) : []
+  const extra =
+    profile === 'upstream' ? (options.extraTools ?? originalTools(registry)).map(extraTool).filter(shown) : []
   const taken = new Set(extra.map(({ name }) => name))
   const ours = toolsOf(registry).filter((tool) => shown(tool) && !taken.has(tool.name))
   const operations = registry.operations.filter(({ spec }) => !readOnly || spec.effect === 'read')
@@ -60,6 +62,12 @@ export function exposureOf(registry: Registry, options: ExposureOptions = {}): E
   const room = MAX_DIRECT_TOOLS - extra.length - direct.length - 1 - finders.length
   const tools = [...extra, ...oneOfEachInTurn(derived, room), ...direct, more, ...finders]
   return { profile, readOnly, tools: unique(tools), operations, controls: onDemand }
+}
+
+/** The original project's tools; those for terminals only where the worker is. */
+function originalTools({ workers }: Registry): readonly ExtraTool[] {
+  const hasTerminals = workers.some(({ name }) => name === 'terminal')
+  return [...upstreamTools, ...(hasTerminals ? upstreamTerminalTools : [])]
 }
 
 /** The first of every worker, then the second of every one, …: no worker is left out for standing late in the list. */

@@ -1,5 +1,6 @@
 import { completable, type GetPromptResult, type McpServer } from '@modelcontextprotocol/server'
 import { z } from 'zod'
+import { needsTarget } from '../../core/operation.ts'
 import type { CallParts } from './call-tool.ts'
 import { runIds, targetNames } from './choices.ts'
 import type { Exposure } from './exposure.ts'
@@ -95,7 +96,7 @@ const lookAt: Readonly<Record<Style, (target: string) => readonly string[]>> = {
 
 /** `ssh:web-1`, where there is one worker with targets only; else its name is left to be chosen. */
 function workerType({ operations }: Pick<Exposure, 'operations'>, target: string): string {
-  const names = operations.flatMap(({ worker, spec }) => (spec.targeted === false ? [] : [worker.name]))
+  const names = operations.flatMap(({ worker, spec }) => (needsTarget(spec) ? [worker.name] : []))
   const [only = 'WORKER', ...others] = new Set(names)
   return `${others.length === 0 ? only : 'WORKER'}:${target}`
 }

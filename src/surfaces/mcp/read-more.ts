@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { mhvError } from '../../core/errors.ts'
+import { visibleJson } from '../../core/visible-text.ts'
 import { unitsWithin } from './answer-size.ts'
-import { visibleJson } from './untrusted.ts'
 
 /** Bytes of JSON of one piece; the text for people has it once more. */
 const PIECE_BYTES = 36_000

@@ -6,12 +6,13 @@ import {
   ResourceNotFoundError,
   ResourceTemplate,
 } from '@modelcontextprotocol/server'
+import { visibleJson } from '../../core/visible-text.ts'
 import { controlCall } from '../../runtime/call-control.ts'
 import { jsonBytes, shrunkTo } from './answer-size.ts'
 import { type CallParts, page, shownError } from './call-tool.ts'
 import { latestRuns, runIds } from './choices.ts'
 import { WHOLE } from './present.ts'
-import { cleanText, UNTRUSTED, visibleJson } from './untrusted.ts'
+import { cleanText, UNTRUSTED } from './untrusted.ts'
 
 /** Most bytes of a resource's JSON, which is a string in the answer: its quotes and backslashes take two bytes there. */
 const RESOURCE_BYTES = 45_000

@@ -1,4 +1,4 @@
-import type { Effect } from '../../core/operation.ts'
+import { type Effect, exampleTarget, mayHaveTarget } from '../../core/operation.ts'
 import type { RegisteredOperation } from '../../core/registry.ts'
 import type { ControlCall } from '../../runtime/control.ts'
 import { controlSchemas, type PublicSchema, publicSchema } from '../json-schema.ts'
@@ -84,18 +84,18 @@ function searchableControl(control: ControlCall): Searchable {
 
 function describe({ id, spec }: RegisteredOperation): FoundOperation {
   const [example] = spec.examples
-  const targeted = spec.targeted !== false
+  const target = exampleTarget(spec, example)
   const text = spec.description === undefined ? spec.summary : `${spec.summary} ${spec.description}`
   return {
     operation: id,
     title: spec.title,
     description: `${text} ${EFFECT_TEXT[spec.effect]}`,
     effect: spec.effect,
-    target: targeted,
+    target: mayHaveTarget(spec),
     input_schema: publicSchema(spec.input, 'input'),
     example: {
       operation: id,
-      ...(targeted ? { target: example?.target ?? 'TARGET' } : {}),
+      ...(target === undefined ? {} : { target }),
       input: example?.input ?? {},
     },
   }

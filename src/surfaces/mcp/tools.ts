@@ -1,4 +1,4 @@
-import type { Effect } from '../../core/operation.ts'
+import { type Effect, exampleTarget, mayHaveTarget } from '../../core/operation.ts'
 import type { RegisteredOperation, Registry } from '../../core/registry.ts'
 import { CONTROL_CALLS, type ControlCall } from '../../runtime/control.ts'
 import { controlSchemas, operationSchemas, type PublicSchema } from '../json-schema.ts'
@@ -54,7 +54,7 @@ function operationTool(operation: RegisteredOperation): Tool {
     description: paragraphs.join('\n\n'),
     inputSchema: withWait(input),
     outputSchema: output,
-    annotations: hints(spec.title, spec.effect, spec.idempotent, spec.targeted !== false),
+    annotations: hints(spec.title, spec.effect, spec.idempotent, mayHaveTarget(spec)),
     call: { kind: 'operation', operation },
   }
 }
@@ -96,8 +96,8 @@ export function hints(title: string, effect: Effect, idempotent: boolean, openWo
 
 export function exampleArguments({ spec }: RegisteredOperation): Record<string, unknown> {
   const [example] = spec.examples
-  const target = spec.targeted === false ? {} : { target: example?.target ?? 'TARGET' }
-  return { ...target, ...example?.input }
+  const target = exampleTarget(spec, example)
+  return { ...(target === undefined ? {} : { target }), ...example?.input }
 }
 
 /** Over MCP a wait has a cap. A longer one is no error: it counts as the cap. */

@@ -1,3 +1,4 @@
+import { INVISIBLE } from '../../core/visible-text.ts'
 import { plainLine, plainText } from '../plain-text.ts'
 
 /**
@@ -7,25 +8,6 @@ import { plainLine, plainText } from '../plain-text.ts'
 
 /** Key in `_meta` of everything that carries words of a target. */
 export const UNTRUSTED = 'mahavishnu/untrusted'
-
-/**
- * Characters without a glyph: they turn text around (bidirectional controls), or carry words that only a model reads
- * (tag characters, zero-width ones). Unicode 16, general category Cf and the tag block; soft hyphen included.
- */
-const INVISIBLE = /[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\u{e0000}-\u{e007f}]/gu
-
-/** What JSON leaves as it is and nobody sees: DEL, C1, and the characters without a glyph. */
-const HIDDEN_IN_JSON = new RegExp(`[\\u007f-\\u009f]|${INVISIBLE.source}`, 'gu')
-
-/** A value as JSON in which every character can be seen: what cannot is escaped, so it parses to the same value. */
-export function visibleJson(value: unknown): string {
-  return JSON.stringify(value).replace(HIDDEN_IN_JSON, (hidden) =>
-    hidden
-      .split('')
-      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
-      .join(''),
-  )
-}
 
 /** Without escape sequences, control characters and invisible characters. */
 export function cleanText(text: string): string {

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import type { ErrorCode } from '../../core/error-table.ts'
 import { defineOperation } from '../../core/operation.ts'
 import { argument, commandFields, resultFields } from './command-fields.ts'
 import { CONNECT_ERRORS } from './connect-codes.ts'
@@ -8,6 +9,12 @@ import type { SshSettings } from './settings.ts'
 const input = z.object({
   command: argument(131_072).min(1).describe('shell command, run by a POSIX shell on the host without a terminal'),
   ...commandFields,
+  mode: z
+    .enum(['command', 'interactive'])
+    .optional()
+    .describe(
+      'interactive: starts the command, one program and its arguments, in a terminal session of the caller, and returns the session at once',
+    ),
   detach: z
     .boolean()
     .optional()
@@ -18,6 +25,21 @@ const input = z.object({
 
 const output = z.object({
   ...resultFields,
+  stdout: resultFields.stdout.describe(
+    'standard output as text, cut in the middle where it is long; with mode interactive, the id of the session',
+  ),
+  pid: resultFields.pid.nullable().describe(`${resultFields.pid.description}; null with mode interactive`),
+  interactive: z
+    .object({
+      session: z.string().describe('id of the terminal session, for the operations of the worker terminal'),
+      recording: z
+        .string()
+        .nullable()
+        .describe('file of the recording, relative to the instance folder; null without one'),
+      next: z.string().describe('how to go on'),
+    })
+    .optional()
+    .describe('with mode interactive; there is no exit code then, since the program has only begun'),
   detached: z
     .object({
       max_bytes: z.number().int().describe('bytes of each stream that the host kept at most'),
@@ -28,7 +50,19 @@ const output = z.object({
 })
 
 export type ExecuteInput = z.output<typeof input>
-export type ExecuteData = z.output<typeof output>
+/** What is known of a command that has ended. */
+export type ExecuteData = Omit<z.output<typeof output>, 'interactive' | 'pid'> & { readonly pid: number }
+/** What is known of a program that was started in a terminal session. */
+export type InteractiveData = z.output<typeof output>
+
+/** What only mode interactive may end with. */
+export const INTERACTIVE_ERRORS: readonly ErrorCode[] = [
+  'MHV_SSH_PTY_REFUSED',
+  'MHV_PORT_MISSING',
+  'MHV_TERMINAL_COMMAND_DENIED',
+  'MHV_TERMINAL_LIMIT',
+  'MHV_TERMINAL_NOT_STARTED',
+]
 
 const loadDetached = () => import('./detached/run-detached.ts')
 
@@ -52,7 +86,9 @@ export const execute = defineOperation({
     'A non-zero exit code is a result, not a failure. At the deadline or when the run is cancelled, the whole session ' +
     'of the command is ended on the host (TERM, then KILL), and the error says what is known of its processes. If the ' +
     'connection breaks after the command was sent, the run fails with effect certainty "unknown" and is not repeated; with ' +
-    '`detach` the command goes on and is followed further, also by the next process of Mahavishnu.',
+    '`detach` the command goes on and is followed further, also by the next process of Mahavishnu. With mode `interactive` it ' +
+    'starts in a terminal session instead, with the limits and the list of programs of terminal.*; the call returns at once, ' +
+    'and the session is gone on with by the operations of the worker terminal.',
   effect: 'destroy',
   // Until commands are classed, every one of them may write.
   effectOf: () => 'write',
@@ -73,6 +109,7 @@ export const execute = defineOperation({
     'MHV_SSH_SUDO_FAILED',
     'MHV_SSH_DETACH_FAILED',
     'MHV_SSH_DETACH_LOST',
+    ...INTERACTIVE_ERRORS,
   ],
   timeout: (settings: SshSettings) => settings.command_timeout,
   cli: { rest: 'command', stdin: 'stdin' },
@@ -93,18 +130,26 @@ export const execute = defineOperation({
       target: 'web-1',
       input: { command: 'sleep 1; echo "it is done"', detach: true },
     },
+    {
+      title: 'A program with a screen of its own, in a terminal session',
+      target: 'web-1',
+      input: { command: 'top -d 5', mode: 'interactive' },
+    },
   ],
-  async run(ctx: SshContext, command: ExecuteInput): Promise<ExecuteData> {
+  async run(ctx: SshContext, command: ExecuteInput): Promise<InteractiveData> {
+    if (command.mode === 'interactive') return (await import('./open-interactive.ts')).openInteractive(ctx, command)
     if (command.detach) return (await loadDetached()).runDetached(ctx, command)
     const { runCommand } = await loadRunCommand()
     return runCommand(ctx, command)
   },
-  resumes: ({ detach }) => detach === true,
+  includes: ({ mode }) => (mode === 'interactive' ? ['terminal.start_interactive_session'] : []),
+  resumes: ({ detach, mode }) => detach === true && mode !== 'interactive',
   async resume(ctx: SshContext, command: ExecuteInput): Promise<ExecuteData> {
     return (await loadDetached()).resumeDetached(ctx, command)
   },
   async settle(ctx: SshContext): Promise<void> {
     await (await import('./detached/settle-detached.ts')).settleDetached(ctx)
   },
-  summarize: ({ stdout, exit_code }) => ({ output: stdout, exit_code }),
+  summarize: ({ stdout, exit_code, interactive }) =>
+    interactive === undefined ? { output: stdout, exit_code } : { output: interactive.session },
 })

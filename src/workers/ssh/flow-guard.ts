@@ -2,11 +2,16 @@ import type { Duplex } from 'node:stream'
 import type { Client } from 'ssh2'
 
 /**
- * Bytes of a channel that may wait unread: an honest host sends no more than the window of 2 MB (MAX_WINDOW in ssh2's
- * lib/Channel.js), which is opened anew while less than 2 MB wait (output-pump.ts): nearly 4 MB, and as much again to spare. ssh2 itself looks only whether the window is exactly used up, so that a host
- * that goes beyond it would fill the memory.
+ * Bytes of a channel, of both its streams, that may wait unread.
+ *
+ * An honest host sends no more than the window, which is 2 MiB whenever it is opened (MAX_WINDOW in ssh2's
+ * lib/Channel.js), and it is opened only while less than 2 MiB wait: by output-pump.ts, and by ssh2 itself where a
+ * channel has one stream (a tunnel, a terminal). So nearly 4 MiB may wait at the most, and there is as much again to
+ * spare. A channel with two streams of which one is not read has no such bound: such a one must have the pump, or be
+ * read without a pause. What is more was sent by a host that keeps to no window; ssh2 looks only whether it is exactly
+ * used up, so that such a host would fill the memory.
  */
-const MAX_UNREAD = 8 * 1024 * 1024
+export const MAX_UNREAD = 8 * 1024 * 1024
 /** Bytes that may wait to be sent while the host asks for further answers: it asks, and does not read. */
 const MAX_UNSENT = 4 * 1024 * 1024
 

@@ -9,10 +9,11 @@ import type { PtyRequest, SshConnection } from './connection.ts'
 import type { LoginShell } from './login-shell.ts'
 import { abortedWaiting, refusalToWait } from './pool/backpressure.ts'
 import { createChannels } from './pool/channels.ts'
+import { createConnectionSessions } from './pool/connection-sessions.ts'
 import { type DrainRequest, type DrainResult, drain } from './pool/drain.ts'
 import { createExpiry } from './pool/expiry.ts'
 import { createExtras } from './pool/extras.ts'
-import { createGroups, type Entry, type Group, isIdle } from './pool/groups.ts'
+import { createGroups, type Entry, type Group, isIdle, placesHeld } from './pool/groups.ts'
 import { createGrowth } from './pool/growth.ts'
 import { createLearntSessions } from './pool/learnt-sessions.ts'
 import { type HostStatus, hostStatus, poolNumbers } from './pool/status.ts'
@@ -46,10 +47,9 @@ export interface Lease {
   /** Gives the place back unused. */
   release(): void
   /**
-   * After an error: milliseconds after which to ask for another place, where that makes sense. After
-   * MHV_SSH_CHANNEL_REFUSED 0 while others hold channels there (the next place is given when one of them closes), a
-   * moment after the last one has closed (sshd counts a session until its process is reaped). 0 where the connection
-   * was gone already when it was used. Undefined where nothing will change.
+   * After an error: milliseconds after which to ask for another place, where that makes sense. 0 after
+   * MHV_SSH_CHANNEL_REFUSED, for the pool gives the next place when one may be free, and where the connection was gone
+   * already when it was used. Undefined where nothing will change.
    */
   retryDelay(): number | undefined
 }
@@ -110,7 +110,7 @@ export function createSshPool(
     log.debug('the native cryptography of ssh2 is not used: with this Node it would crash', NATIVE)
   const closing = new AbortController()
   const learnt = createLearntSessions(context)
-  const groups = createGroups()
+  const groups = createGroups(clock, pump)
   const extras = createExtras()
   const counts = { given: 0, exhausted: 0 }
 
@@ -124,11 +124,18 @@ export function createSshPool(
       groups.locate(group, route.at(-1) as SshEndpoint, route.length)
     },
     prepare: (group) => prepare(group.call, group),
+    sessions: (group) =>
+      createConnectionSessions({
+        clock,
+        host: group.sessions,
+        wake: () => pump(group),
+        changed: () => learnt.keep(group),
+      }),
     watch: (entry) => expiry.watch(entry),
     pump,
   })
   const expiry = createExpiry({ clock, log, retire: growth.retire, close: growth.close, answered: freed })
-  const channels = createChannels({ clock, learnt, fit: expiry.fit, freed, pump, retire: growth.retire })
+  const channels = createChannels({ clock, fit: expiry.fit, freed, pump, retire: growth.retire })
 
   async function prepare(call: PoolCall, group: Group): Promise<PreparedConnection> {
     await learnt.recall(group)
@@ -141,7 +148,8 @@ export function createSshPool(
     while (group.waiting.size > 0) {
       const entry = channels.free(group)
       if (entry === undefined) {
-        growth.want(group)
+        // What is refused for a moment only is no reason for another connection, and still less for one in its place.
+        if (placesHeld(group) === 0) growth.want(group)
         return
       }
       group.waiting.shift()?.give(entry)
@@ -195,7 +203,7 @@ export function createSshPool(
       if (again) return wait(group, call, true)
       const entry = group.waiting.size > 0 ? undefined : channels.free(group)
       if (entry !== undefined) return give(entry)
-      const refusal = refusalToWait(group, () => growth.coming(group), clock.monotonic())
+      const refusal = refusalToWait(group, () => growth.coming(group))
       if (refusal) throw counted(refusal)
       return wait(group, call, false)
     },
@@ -203,8 +211,7 @@ export function createSshPool(
       const entry = growth.entryOf(connection)
       const most = context.settings.max_channels_per_connection + SPARE_CHANNELS
       if (entry === undefined || !connection.alive() || entry.channels >= most) return undefined
-      channels.take(entry)
-      return () => channels.giveBack(entry)
+      return channels.take(entry)
     },
     extra(call, timeoutMs, use) {
       const group = groups.of(call)

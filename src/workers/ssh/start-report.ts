@@ -72,7 +72,9 @@ export function createStartScanner(marker: string, onReport?: (report: StartRepo
   }
 }
 
-function parseReport(text: string): StartReport | undefined {
+function parseReport(line: string): StartReport | undefined {
+  // A terminal ends its lines with both.
+  const text = line.replace(/\r$/, '')
   if (text === 'cwd' || text === 'env') return { kind: text }
   // 0 and 1 are no session of a command, and 22 bits are the most that Linux gives (PID_MAX_LIMIT); others give less.
   return /^[1-9][0-9]{0,9}$/.test(text) && text !== '1' ? { kind: 'started', pid: Number(text) } : undefined

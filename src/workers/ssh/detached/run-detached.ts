@@ -10,7 +10,7 @@ import { createFollower, type Follower } from './follow-detached.ts'
 import { type DetachedJob, jobScript, NOTES, newJob, readNote } from './job.ts'
 import type { DetachedStatus } from './poll-answer.ts'
 import { runScript } from './run-script.ts'
-import { noteOver } from './settle-detached.ts'
+import { noteOver, noteOwn } from './settle-detached.ts'
 import { startDetached } from './start-detached.ts'
 import { forbidScript } from './supervisor-script.ts'
 
@@ -38,6 +38,7 @@ export async function resumeDetached(ctx: SshContext, input: ExecuteInput): Prom
 
 async function carryOn(job: DetachedJob): Promise<ExecuteData> {
   const { ctx } = job
+  noteOwn(ctx.run_id)
   const follower = createFollower(job)
   try {
     if (job.note.directory === null) await startDetached(job)

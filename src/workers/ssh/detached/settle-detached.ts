@@ -14,6 +14,14 @@ const MOST_OVERDUE = 5
 /** Commands of this process that are over: how the files of each are to be removed. By the id of the run. */
 const over = new Map<string, { readonly ended: boolean; readonly keepClaim: boolean }>()
 
+/** Runs that this process began or took up, until they are settled. */
+const own = new Set<string>()
+
+/** From here on, whether what is left of the run is ended is known to `noteOver`. */
+export function noteOwn(runId: string): void {
+  own.add(runId)
+}
+
 /**
  * The command is over, and its output is here, or can never be: its files may go once the run's end is in the journal.
  *
@@ -25,15 +33,18 @@ export function noteOver({ ctx, starts }: DetachedJob, ended: boolean, mayCome =
 }
 
 /**
- * Removes what a run has left on its host, and then ends and removes what earlier runs on that target have left whose
- * process died and whose time was over before another could take them up.
+ * Removes what a run has left on its host; of a run that was cut off, and that nobody takes up, the command is ended
+ * first. Then the same for earlier runs on that target whose process died and whose time was over before another could
+ * take them up, where the host could not be reached until now.
  */
 export async function settleDetached(ctx: SshContext): Promise<void> {
   const how = over.get(ctx.run_id)
   over.delete(ctx.run_id)
-  if (how === undefined) return
+  const cutOff = !own.delete(ctx.run_id)
+  if (how === undefined && !cutOff) return
   const note = await readNote(ctx.state, ctx.run_id)
-  if (note !== undefined) await remove(ctx, ctx.run_id, note, how)
+  if (note !== undefined && how !== undefined) await remove(ctx, ctx.run_id, note, how)
+  else if (note !== undefined) await endOverdue(ctx, ctx.run_id, note)
   const overdue = await overdueNotes(ctx.state, ctx.target.name, ctx.clock.now() - OVERDUE_MS, MOST_OVERDUE)
   for (const { runId, note: old } of overdue) await endOverdue(ctx, runId, old)
 }

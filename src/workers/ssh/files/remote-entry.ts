@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { visibleName } from '../../../core/visible-text.ts'
 import type { RemoteFacts } from '../transfer/remote-files.ts'
 
 export const KINDS = ['file', 'directory', 'symlink', 'other'] as const
@@ -33,9 +34,8 @@ export function octal(mode: number): string {
   return mode.toString(8).padStart(4, '0')
 }
 
-/** One line for people: mode, size, time, path, with what a terminal would act on made visible. */
+/** One line for people: mode, size, time, path, with what nobody would see in it made visible. */
 export function entryLine({ path, kind, bytes, mode, modified }: RemoteEntryData): string {
   const letter = { file: '-', directory: 'd', symlink: 'l', other: '?' }[kind]
-  const shown = /[\x00-\x1f\x7f-\x9f\\]/.test(path) ? JSON.stringify(path) : path
-  return `${letter}${mode ?? '????'} ${String(bytes).padStart(12)} ${modified} ${shown}`
+  return `${letter}${mode ?? '????'} ${String(bytes).padStart(12)} ${modified} ${visibleName(path)}`
 }

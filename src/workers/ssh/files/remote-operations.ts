@@ -1,6 +1,6 @@
 import { mhvError } from '../../../core/errors.ts'
 import type { SshContext } from '../run-command.ts'
-import type { RemoteFacts } from '../transfer/remote-files.ts'
+import type { RemoteEntry, RemoteFacts } from '../transfer/remote-files.ts'
 import { type OpenFiles, onFiles } from './on-files.ts'
 import { entryData, type RemoteEntryData } from './remote-entry.ts'
 import { joinRemote } from './remote-path.ts'
@@ -20,27 +20,35 @@ const PARALLEL = 32
 /** Failures that are told one by one. */
 const TOLD = 20
 
+interface Found {
+  readonly at: string
+  readonly depth: number
+  readonly entry: RemoteEntry
+}
+
 export function listFolder(ctx: SshContext, { path, recursive, limit }: ListInput): Promise<ListData> {
   return onFiles(ctx, async (open) => {
     const found: RemoteEntryData[] = []
+    /** What is still to be found, the next one last: never more than the limit lets through. */
+    const ahead: Found[] = []
     let beyond = false
     let hostile = 0
     async function look(folder: string, depth: number): Promise<void> {
       if (depth > MAX_DEPTH) throw tooDeep(open, folder)
-      const content = await answerOf(open, 'list', folder, () => readFolder(open.files, folder, limit - found.length))
+      const room = limit - found.length
+      const content = await answerOf(open, 'list', folder, () => readFolder(open.files, folder, room))
       beyond ||= content.beyond > 0
       hostile += content.hostile
-      for (const entry of content.entries) {
-        if (found.length >= limit) {
-          beyond = true
-          return
-        }
-        const at = joinRemote(folder, entry.name)
-        found.push(entryData(at, entry))
-        if (recursive && entry.kind === 'directory') await look(at, depth + 1)
-      }
+      for (const entry of content.entries.toReversed()) ahead.push({ at: joinRemote(folder, entry.name), depth, entry })
+      if (ahead.length <= room) return
+      ahead.splice(0, ahead.length - room)
+      beyond = true
     }
     await look(path, 0)
+    for (let next = ahead.pop(); next !== undefined; next = ahead.pop()) {
+      found.push(entryData(next.at, next.entry))
+      if (recursive && next.entry.kind === 'directory') await look(next.at, next.depth + 1)
+    }
     return { entries: found, truncated: beyond, hostile_names: hostile }
   })
 }
@@ -113,15 +121,18 @@ async function planRemoval(
   there: readonly { readonly path: string; readonly kind: RemoteFacts['kind'] }[],
   recursive: boolean,
 ): Promise<Removal> {
-  const files: string[] = []
-  const folders: string[] = []
+  // Each once: a path may be named by itself, and lie in a folder that is named as well.
+  const files = new Set<string>()
+  const folders = new Set<string>()
+  /** Entries of the folders above that are still to be looked at. */
+  let held = 0
   async function plan(path: string, kind: RemoteFacts['kind'], depth: number): Promise<void> {
     if (kind !== 'directory') {
-      files.push(path)
+      files.add(path)
       return
     }
     if (depth > MAX_DEPTH) throw tooDeep(open, path)
-    const left = MAX_ENTRIES - files.length - folders.length
+    const left = MAX_ENTRIES - files.size - folders.size - held
     const { entries, beyond, hostile } = await answerOf(open, 'list', path, () => readFolder(open.files, path, left))
     if (hostile > 0) throw hostileAnswer(open, `${JSON.stringify(path)} holds names that no file system has`)
     if (beyond > 0)
@@ -132,11 +143,15 @@ async function planRemoval(
         remedy: 'Say recursive to remove the folder with all that is in it.',
       })
     }
-    for (const { name, kind: inner } of entries) await plan(joinRemote(path, name), inner, depth + 1)
-    folders.push(path)
+    held += entries.length
+    for (const { name, kind: inner } of entries) {
+      held -= 1
+      await plan(joinRemote(path, name), inner, depth + 1)
+    }
+    folders.add(path)
   }
   for (const { path, kind } of there) await plan(path, kind, 0)
-  return { files, folders }
+  return { files: [...files], folders: [...folders] }
 }
 
 async function removeAll(open: OpenFiles, { files, folders }: Removal): Promise<number> {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { defineOperation } from '../../../core/operation.ts'
+import { visibleJson } from '../../../core/visible-text.ts'
 import type { SshContext } from '../run-command.ts'
 import { entryLine, remoteEntry } from './remote-entry.ts'
 import { remotePath, SFTP_ERRORS, SFTP_TIMEOUT } from './remote-path.ts'
@@ -32,6 +33,6 @@ export const sftpStat = defineOperation({
     return statPath(ctx, request)
   },
   summarize: ({ link_target, ...entry }) => ({
-    output: link_target === null ? entryLine(entry) : `${entryLine(entry)} -> ${JSON.stringify(link_target)}`,
+    output: link_target === null ? entryLine(entry) : `${entryLine(entry)} -> ${visibleJson(link_target)}`,
   }),
 })

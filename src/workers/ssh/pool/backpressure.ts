@@ -1,6 +1,6 @@
 import { MhvError, mhvError } from '../../../core/errors.ts'
 import type { PoolCall } from '../pool.ts'
-import { type Group, lasting, limitOf } from './groups.ts'
+import { type Group, lasting, limitOf, placesHeld } from './groups.ts'
 
 /** Seconds after which a call that found no room may come back. */
 const RETRY_AFTER = 5
@@ -8,14 +8,14 @@ const RETRY_AFTER = 5
 /**
  * Why a call may not join those who wait for a place of the group, if it may not: the queue is full, or by `reject_new`
  * nobody could serve it who has not another caller already. `coming` is the number of connections that may still be
- * made, `now` the time of the monotonic clock.
+ * made.
  */
-export function refusalToWait(group: Group, coming: () => number, now: number): MhvError | undefined {
+export function refusalToWait(group: Group, coming: () => number): MhvError | undefined {
   const { pool_backpressure, pool_queue_size } = group.call.settings
   const { size } = group.waiting
   if (size >= pool_queue_size) return exhausted(group, size + 1, `${size} calls wait for a place there already`)
   if (pool_backpressure === 'wait') return undefined
-  const places = (coming() + asked(group)) * limitOf(group, now)
+  const places = (coming() + asked(group)) * limitOf(group) + placesHeld(group)
   return size < places ? undefined : exhausted(group, size + 1, 'every place is in use')
 }
 

@@ -3,18 +3,11 @@ import type { Clock } from '../../../core/clock.ts'
 import { MhvError } from '../../../core/errors.ts'
 import type { Lease } from '../pool.ts'
 import { createSftpChannel } from '../sftp-channel.ts'
-import { type Entry, type Group, isUsable, limitOf } from './groups.ts'
-import type { LearntSessions } from './learnt-sessions.ts'
-
-/** Milliseconds in which a channel that has closed may still count for the host, and between questions meanwhile. */
-const REAP_MS = 1_000
-const REAP_PAUSE_MS = 20
-/** Channels opened without a refusal after which one more is tried. */
-const RAISE_AFTER = 200
+import type { Session } from './connection-sessions.ts'
+import { type Entry, type Group, isUsable, provenOf } from './groups.ts'
 
 export interface ChannelParts {
   readonly clock: Clock
-  readonly learnt: LearntSessions
   /** Whether a connection may be lent now; it may be too old, or its host has to be asked first. */
   fit(entry: Entry, now: number): boolean
   /** A place has become free, or is usable again. */
@@ -29,8 +22,8 @@ export interface Channels {
   /** The least busy connection with room, the oldest of equals, so that one that is not needed falls idle. */
   free(group: Group): Entry | undefined
   lease(entry: Entry): Lease
-  take(entry: Entry): void
-  giveBack(entry: Entry): void
+  /** Counts a channel that is opened beside the places; the returned function gives it back. */
+  take(entry: Entry): () => void
 }
 
 export function createChannels(parts: ChannelParts): Channels {
@@ -43,44 +36,16 @@ export function createChannels(parts: ChannelParts): Channels {
     parts.freed(entry)
   }
 
-  function noteOpened(group: Group): void {
-    if (group.learnt === Number.POSITIVE_INFINITY || ++group.opened < RAISE_AFTER) return
-    group.opened = 0
-    group.learnt += 1
-  }
-
-  /**
-   * The host had as many sessions as it allows: at most the others here, and those that have just closed. The others are
-   * the limit until those are certainly gone. Returns the milliseconds after which asking again makes sense.
-   */
-  function noteRefused(entry: Entry): number | undefined {
-    const { group } = entry
-    const now = clock.monotonic()
-    const reaped = now - entry.idleSince >= REAP_MS
-    const others = Math.max(1, entry.channels)
-    if (reaped) group.learnt = Math.min(group.learnt, others)
-    else {
-      group.learnt = Math.min(group.learnt, others + 1)
-      hold(group, others, now)
-    }
-    group.opened = 0
-    parts.learnt.keep(group)
-    if (entry.channels > 0) return 0
-    return reaped ? undefined : REAP_PAUSE_MS
-  }
-
-  function hold(group: Group, limit: number, now: number): void {
-    if (group.held === undefined) clock.after(REAP_MS, () => parts.pump(group))
-    group.held = { limit, until: now + REAP_MS - 1 }
-  }
-
   /** Returns the milliseconds after which another attempt makes sense, if it does. */
-  function noteFailed(entry: Entry, error: unknown, wasAlive: boolean): number | undefined {
+  function noteFailed(entry: Entry, session: Session, error: unknown, wasAlive: boolean): number | undefined {
+    const code = error instanceof MhvError ? error.code : undefined
+    if (code === 'MHV_SSH_CHANNEL_REFUSED' && wasAlive && entry.connection.alive()) {
+      return session.refused(provenOf(entry.group)) ? 0 : undefined
+    }
+    session.ended()
     // It was closed in the moment in which it was lent: another one does as well, for nothing was sent.
     if (!wasAlive) return 0
 
-    const code = error instanceof MhvError ? error.code : undefined
-    if (code === 'MHV_SSH_CHANNEL_REFUSED' && entry.connection.alive()) return noteRefused(entry)
     // ssh2 leaves the refused channel open and gives no handle to close it.
     if (code === 'MHV_SSH_SHELL_UNSUPPORTED') void entry.connection.close()
     if (code === 'MHV_SSH_SFTP_UNSUPPORTED') parts.retire(entry)
@@ -88,32 +53,57 @@ export function createChannels(parts: ChannelParts): Channels {
   }
 
   function lease(entry: Entry): Lease {
+    const { connection } = entry
+    const loan = entry.sessions.lend(entry.channels)
     entry.channels += 1
     let retryDelay: number | undefined
 
-    async function open<C extends ClientChannel | SFTPWrapper>(begin: () => Promise<C>): Promise<C> {
-      const wasAlive = entry.connection.alive()
+    /** `runsOn`: what was started on the channel that has closed may still run. */
+    async function open<C extends ClientChannel | SFTPWrapper>(
+      begin: () => Promise<C>,
+      runsOn: (channel: C) => boolean,
+    ): Promise<C> {
+      const wasAlive = connection.alive()
+      const session = entry.sessions.begin(loan)
       try {
         const channel = await begin()
-        channel.once('close', () => giveBack(entry))
-        noteOpened(entry.group)
+        channel.once('close', () => {
+          session.ended(runsOn(channel))
+          giveBack(entry)
+        })
+        session.opened(channel)
+        loan.settle()
+        parts.pump(entry.group)
         return channel
       } catch (error) {
-        // Not by `giveBack`: nothing was open, so nothing lingers on the host.
         entry.channels -= 1
-        retryDelay = noteFailed(entry, error, wasAlive)
+        retryDelay = noteFailed(entry, session, error, wasAlive)
+        loan.settle()
         parts.freed(entry)
         throw error
       }
     }
 
+    // sshd tells the exit status when it has reaped the process.
+    const hasNoExit = (channel: ClientChannel) => connection.exitOf(channel) === undefined
+
     return {
-      connection: entry.connection,
+      connection,
       shell: entry.shell,
-      exec: (line) => open(() => entry.connection.exec(line)),
-      pty: (request) => open(() => entry.connection.pty(request)),
-      sftp: async () => createSftpChannel(await open(() => entry.connection.sftp()), entry.connection),
-      release: () => giveBack(entry),
+      exec: (line) => open(() => connection.exec(line), hasNoExit),
+      pty: (request) => open(() => connection.pty(request), hasNoExit),
+      // An SFTP server has nothing more to do then.
+      sftp: async () => {
+        const channel = await open(
+          () => connection.sftp(),
+          () => false,
+        )
+        return createSftpChannel(channel, connection)
+      },
+      release() {
+        loan.settle()
+        giveBack(entry)
+      },
       retryDelay: () => retryDelay,
     }
   }
@@ -121,18 +111,31 @@ export function createChannels(parts: ChannelParts): Channels {
   return {
     free(group) {
       const now = clock.monotonic()
-      const limit = limitOf(group, now)
       let best: Entry | undefined
+      let attempt: Entry | undefined
       for (const entry of group.entries) {
-        if (entry.channels >= limit || !isUsable(entry) || (best && best.channels <= entry.channels)) continue
-        if (parts.fit(entry, now)) best = entry
+        const room = isUsable(entry) ? roomOn(entry) : 'no'
+        if (room === 'no') continue
+        const other = room === 'yes' ? best : attempt
+        if ((other && other.channels <= entry.channels) || !parts.fit(entry, now)) continue
+        if (room === 'yes') best = entry
+        else attempt = entry
       }
-      return best
+      return best ?? attempt
     },
     lease,
     take(entry) {
       entry.channels += 1
+      const session = entry.sessions.begin()
+      return () => {
+        session.ended()
+        giveBack(entry)
+      }
     },
-    giveBack,
   }
+}
+
+function roomOn(entry: Entry): 'yes' | 'attempt' | 'no' {
+  const { max_channels_per_connection } = entry.group.call.settings
+  return entry.channels < max_channels_per_connection ? entry.sessions.room(entry.channels) : 'no'
 }

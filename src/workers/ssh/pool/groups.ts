@@ -1,8 +1,11 @@
+import type { Clock } from '../../../core/clock.ts'
 import { endpointName } from '../connect-errors.ts'
 import type { SshConnection } from '../connection.ts'
 import type { LoginShell } from '../login-shell.ts'
 import type { PoolCall } from '../pool.ts'
 import type { SshSettings, SshTarget } from '../settings.ts'
+import type { ConnectionSessions } from './connection-sessions.ts'
+import { createHostSessions, type HostSessions } from './host-sessions.ts'
 import { poolSettings } from './settings.ts'
 import { createWaiting, type Waiting } from './waiting.ts'
 
@@ -13,6 +16,8 @@ export interface Entry {
   readonly group: Group
   /** Channels open or being opened. */
   channels: number
+  /** The same as the host may see them. */
+  readonly sessions: ConnectionSessions
   /** By the monotonic clock: when it was made, when its last channel closed, when the host was last heard on it. */
   readonly madeAt: number
   idleSince: number
@@ -41,12 +46,8 @@ export interface Group {
   /** A connection is being made. */
   connecting: boolean
   shell: LoginShell | undefined
-  /** Channels per connection that the host is believed to allow: lowered by a refusal, raised again by good luck. */
-  learnt: number
-  /** Channels opened since without a refusal. */
-  opened: number
-  /** A lower limit for the moment, by the monotonic clock: the host still counts channels that have closed. */
-  held: { readonly limit: number; readonly until: number } | undefined
+  /** Channels per connection that the host is known to allow. */
+  readonly sessions: HostSessions
   /** Until then, by the monotonic clock, no further connection is tried: the last attempt failed. */
   growAfter: number
 }
@@ -77,7 +78,8 @@ export interface Groups {
   hosts(): Iterable<Host>
 }
 
-export function createGroups(): Groups {
+/** `pump` gives the places of a group to those who wait: there may be room without that anything was given back. */
+export function createGroups(clock: Clock, pump: (group: Group) => void): Groups {
   const groups = new Map<string, Group>()
   const hosts = new Map<string, Host>()
   const keys = new WeakMap<SshTarget | SshSettings, string>()
@@ -107,7 +109,8 @@ export function createGroups(): Groups {
     const key = keyOf(call.target, (target) => target) + trust
     let group = groups.get(key)
     if (group === undefined) {
-      group = newGroup(key, hostOf(hostName(call.target)), call)
+      const wake = () => pump(group as Group)
+      group = newGroup(key, hostOf(hostName(call.target)), call, createHostSessions(clock, wake))
       group.host.groups.add(group)
       groups.set(key, group)
     }
@@ -152,7 +155,7 @@ function hostName({ host, port = 22 }: { readonly host: string; readonly port?: 
   return endpointName({ host, port }).toLowerCase()
 }
 
-function newGroup(key: string, host: Host, call: PoolCall): Group {
+function newGroup(key: string, host: Host, call: PoolCall, sessions: HostSessions): Group {
   return {
     key,
     host,
@@ -164,20 +167,32 @@ function newGroup(key: string, host: Host, call: PoolCall): Group {
     waiting: createWaiting(),
     connecting: false,
     shell: undefined,
-    learnt: Number.POSITIVE_INFINITY,
-    opened: 0,
-    held: undefined,
+    sessions,
     growAfter: 0,
   }
 }
 
-/** Channels that may be open on one connection of the group at `now`, by the monotonic clock. */
-export function limitOf(group: Group, now: number): number {
-  const limit = Math.min(group.call.settings.max_channels_per_connection, group.learnt)
-  if (group.held === undefined) return limit
-  if (now < group.held.until) return Math.min(limit, group.held.limit)
-  group.held = undefined
-  return limit
+/** Channels that one connection of the group can have, as far as it is known. */
+export function limitOf({ call, sessions }: Group): number {
+  return Math.min(call.settings.max_channels_per_connection, sessions.learnt())
+}
+
+/** Most channels that were open at once on a connection that stands: the host certainly allows so many. */
+export function provenOf(group: Group): number {
+  let most = 0
+  for (const { sessions } of group.entries) most = Math.max(most, sessions.proven())
+  return most
+}
+
+/** Places that the host has given before on connections that stand, and may refuse for a moment, until it is done there. */
+export function placesHeld(group: Group): number {
+  const limit = limitOf(group)
+  let places = 0
+  for (const entry of group.entries) {
+    if (isUsable(entry) && entry.sessions.settling())
+      places += Math.max(0, Math.min(limit, entry.sessions.proven()) - entry.channels)
+  }
+  return places
 }
 
 /** Takes new channels, as far as its limit allows. */

@@ -3,6 +3,7 @@ import type { Logger } from '../../../core/context.ts'
 import type { SshConnection } from '../connection.ts'
 import type { LoginShell } from '../login-shell.ts'
 import type { PreparedConnection } from '../prepare-connection.ts'
+import type { ConnectionSessions } from './connection-sessions.ts'
 import { type Entry, type Group, type Host, isIdle, lasting } from './groups.ts'
 
 /** Milliseconds without another attempt after one failed while other connections stand. */
@@ -17,6 +18,8 @@ export interface GrowthParts {
   /** Finds out which host the group's calls go to, and over how many connections. */
   locate(group: Group): Promise<void>
   prepare(group: Group): Promise<PreparedConnection>
+  /** Counts the sessions of a new connection of the group. */
+  sessions(group: Group): ConnectionSessions
   /** Looks after a new connection; the returned function ends that. */
   watch(entry: Entry): () => void
   /** Gives the places of the group to those who wait for them. */
@@ -187,6 +190,7 @@ export function createGrowth(parts: GrowthParts): Growth {
       shell,
       group,
       channels: 0,
+      sessions: parts.sessions(group),
       ...times,
       retired: stale.has(group),
       closing: false,

@@ -1,17 +1,17 @@
 import type { WorkerContext } from '../../../core/context.ts'
-import type { Group } from './groups.ts'
+import { type Group, provenOf } from './groups.ts'
 
 /** Seconds after which what was learnt is forgotten, so that a host that was changed is noticed. */
 const REMEMBERED_SECONDS = 24 * 3_600
 const PREFIX = 'max_sessions:'
-/** Milliseconds until a lower number is written: a burst of refusals lowers it several times. */
+/** Milliseconds until a number is written: a burst of refusals lowers it several times. */
 const SETTLE_MS = 500
 
 /** How many channels hosts allow on a connection (MaxSessions), kept over restarts in the worker's state. */
 export interface LearntSessions {
   /** Gives the group what is known of its host; call it before a connection is made. */
   recall(group: Group): Promise<void>
-  /** The group's number was lowered. */
+  /** The group's number has changed. */
   keep(group: Group): void
   /** Writes what is not written yet. */
   flush(): Promise<void>
@@ -62,16 +62,19 @@ export function createLearntSessions({
       await loading
       const learnt = known.get(keyOf(group))
       if (learnt === undefined) return
-      if (fresh(learnt)) group.learnt = Math.min(group.learnt, learnt.sessions)
-      else {
+      if (fresh(learnt)) {
+        const sessions = Math.max(learnt.sessions, provenOf(group))
+        if (sessions < group.sessions.learnt()) group.sessions.lower(sessions)
+      } else {
         known.delete(keyOf(group))
-        group.learnt = Number.POSITIVE_INFINITY
+        group.sessions.forget()
       }
     },
     keep(group) {
       const key = keyOf(group)
-      if (known.get(key)?.sessions === group.learnt) return
-      known.set(key, { sessions: group.learnt, at: clock.now() })
+      const sessions = group.sessions.learnt()
+      if (known.get(key)?.sessions === sessions) return
+      known.set(key, { sessions, at: clock.now() })
       unwritten.add(key)
       cancelWriting ??= clock.after(SETTLE_MS, () => void write().catch(unkept))
     },

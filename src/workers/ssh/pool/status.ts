@@ -59,7 +59,7 @@ function statusOf(
   now: number,
 ): HostStatus {
   const busy = entries.filter(({ channels }) => channels > 0).length
-  const learnt = Math.min(...groups.map((group) => group.learnt))
+  const learnt = Math.min(...groups.map((group) => group.sessions.learnt()))
   const ages = entries.map(({ madeAt }) => Math.round((now - madeAt) / 1000))
   return {
     host: host.name,

@@ -1,14 +1,21 @@
 import { once } from 'node:events'
 import type { ClientChannel } from 'ssh2'
 import { mhvError } from '../../../core/errors.ts'
-import type { RemotePty, RemotePtyEvents, RemotePtyRequest, RemotePtySession } from '../../../core/ports.ts'
+import {
+  REMOTE_PTY_SIGNALS,
+  type RemotePty,
+  type RemotePtyEvents,
+  type RemotePtyRequest,
+  type RemotePtySession,
+} from '../../../core/ports.ts'
 import { abandon, type SshConnection } from '../connection.ts'
 import { openPlace } from '../open-channel.ts'
 import type { PoolCall, SshPool } from '../pool.ts'
+import { createStartScanner, newMarker } from '../start-report.ts'
+import { createTerminalHost } from './remote-pty-host.ts'
+import { terminalLine } from './remote-pty-line.ts'
 import { targetContext } from './target-context.ts'
 
-/** Names that RFC 4254 section 6.9 has for signals. */
-const SIGNALS = ['ABRT', 'ALRM', 'FPE', 'HUP', 'ILL', 'INT', 'KILL', 'PIPE', 'QUIT', 'SEGV', 'TERM', 'USR1', 'USR2']
 /** TERM as terminfo names terminals. */
 const TERM = /^[A-Za-z0-9][A-Za-z0-9+._-]{0,63}$/
 /** Most rows or columns that a terminal may have; a program may keep a cell for each. */
@@ -21,8 +28,10 @@ export function createRemotePty(pool: SshPool): RemotePty {
       checkRequest(request)
       const { target, settings } = await targetContext(pool, request.target)
       const call: PoolCall = { target: target.address, settings, secrets: pool.context.secrets, signal }
-      const { term, rows, cols, command } = request
+      const { term, rows, cols } = request
+      const marker = newMarker()
       const opening = openPlace(pool, call, async (lease) => {
+        const command = terminalLine(request.command, lease.shell, marker)
         const pty = { term, rows, cols, ...(command === undefined ? {} : { command }) }
         return { channel: await lease.pty(pty), connection: lease.connection }
       })
@@ -37,7 +46,7 @@ export function createRemotePty(pool: SshPool): RemotePty {
       else signal.addEventListener('abort', onAbort, { once: true })
       try {
         const { channel, connection } = await Promise.race([opening, aborted.promise])
-        return sessionOn(channel, connection, events, pool)
+        return sessionOn(channel, connection, events, { pool, marker, grace: settings.kill_grace })
       } finally {
         signal.removeEventListener('abort', onAbort)
       }
@@ -58,23 +67,46 @@ function checkSize(rows: number, cols: number): void {
   }
 }
 
+interface SessionParts {
+  readonly pool: SshPool
+  /** With which the session says which process leads it. */
+  readonly marker: string
+  /** Seconds between HUP and KILL. */
+  readonly grace: number
+}
+
 function sessionOn(
   channel: ClientChannel,
   connection: SshConnection,
   events: RemotePtyEvents,
-  pool: SshPool,
+  { pool, marker, grace }: SessionParts,
 ): RemotePtySession {
+  const { log } = pool.context
+  const start = createStartScanner(marker)
+  const ended = Promise.withResolvers<void>()
   let over = false
   let delivering = Promise.resolve()
+  let closing: Promise<void> | undefined
 
-  function take(bytes: Buffer): void {
+  const host = createTerminalHost({
+    pool,
+    connection,
+    log,
+    leader() {
+      const report = start.report()
+      return report?.kind === 'started' ? report.pid : undefined
+    },
+  })
+
+  function take(bytes: Uint8Array): void {
+    if (bytes.length === 0) return
     // Nothing more is read, and the host's program waits, until the caller has taken this.
     channel.pause()
     channel.stderr.pause()
     delivering = delivering
       .then(() => events.data(Uint8Array.from(bytes)))
       .catch((error: unknown) => {
-        pool.context.log.warn('whoever had a terminal did not take its output', { error })
+        log.warn('whoever had a terminal did not take its output', { error })
         abandon(channel)
       })
       .finally(() => {
@@ -83,23 +115,35 @@ function sessionOn(
       })
   }
 
-  channel.on('data', take)
+  channel.on('data', (bytes: Buffer) => take(start.push(bytes)))
   channel.stderr.on('data', take)
   channel.once('close', () => {
     over = true
+    take(start.end())
     const exit = connection.exitOf(channel)
     // A connection that broke ends it without an exit code or a signal.
-    void delivering.then(() => events.exit({ exit_code: exit?.code ?? null, signal: exit?.signal ?? null }))
+    void delivering.then(() => {
+      events.exit({ exit_code: exit?.code ?? null, signal: exit?.signal ?? null })
+      ended.resolve()
+    })
   })
 
   function usable(): void {
-    if (over) throw mhvError('MHV_SSH_CONNECTION_LOST', `${connection.endpoint}: the terminal is closed`)
+    if (!over) return
+    throw mhvError('MHV_SSH_CONNECTION_LOST', `${connection.endpoint}: the terminal is closed`)
+  }
+
+  async function closeNow(): Promise<void> {
+    await host.end(grace)
+    if (!over) abandon(channel)
   }
 
   return {
     async write(bytes) {
       usable()
-      if (!channel.write(Buffer.from(bytes))) await Promise.race([once(channel, 'drain'), once(channel, 'close')])
+      if (channel.write(Buffer.from(bytes))) return
+      await Promise.race([once(channel, 'drain'), once(channel, 'close')])
+      usable()
     },
     async resize(rows, cols) {
       checkSize(rows, cols)
@@ -107,13 +151,18 @@ function sessionOn(
       channel.setWindow(rows, cols, 0, 0)
     },
     async signal(name) {
-      const short = name.replace(/^SIG/, '')
-      if (!SIGNALS.includes(short)) throw mhvError('MHV_INPUT_INVALID', `signal: SSH has none of the name ${name}`)
+      if (!REMOTE_PTY_SIGNALS.includes(name)) {
+        throw mhvError('MHV_INPUT_INVALID', `signal: must be one of ${REMOTE_PTY_SIGNALS.join(', ')}`)
+      }
       usable()
-      channel.signal(short)
+      await host.signal(name)
     },
-    async close() {
-      if (!over) abandon(channel)
+    echo: async () => (over ? 'unknown' : host.echo()),
+    ended: () => ended.promise,
+    close() {
+      if (over) return Promise.resolve()
+      closing ??= closeNow()
+      return closing
     },
   }
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { defineOperation } from '../../../core/operation.ts'
 import { argument, commandFields, resultFields, text } from '../command-fields.ts'
-import { execute } from '../execute.ts'
+import { execute, INTERACTIVE_ERRORS } from '../execute.ts'
 import type { SshContext } from '../run-command.ts'
 import type { SshSettings } from '../settings.ts'
 import { MAX_SCRIPT } from './script-command.ts'
@@ -46,7 +46,7 @@ export const script = defineOperation({
   input,
   output,
   errors: [
-    ...execute.errors.filter((code) => !code.startsWith('MHV_SSH_DETACH_')),
+    ...execute.errors.filter((code) => !code.startsWith('MHV_SSH_DETACH_') && !INTERACTIVE_ERRORS.includes(code)),
     'MHV_SSH_SCRIPT_NOT_PLACED',
     'MHV_LOCAL_OUTSIDE_ROOTS',
     'MHV_LOCAL_NOT_FOUND',

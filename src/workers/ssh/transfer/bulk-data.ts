@@ -1,4 +1,6 @@
 import type { SFTPWrapper } from 'ssh2'
+import { createBulkAnswers, type Parser, type ReadRequest } from './bulk-answers.ts'
+import { chunksOf, type Decrypting } from './bulk-chunks.ts'
 import { type Cipher, type Outlet, reusePackets } from './bulk-packets.ts'
 
 /**
@@ -13,15 +15,24 @@ export interface BulkData {
    * request, and the buffer must be left alone until `done`.
    */
   write(handle: Buffer, buffer: Buffer, length: number, position: number, done: (error?: Error | null) => void): void
+  /**
+   * Asks the server for content, which is put at the beginning of the buffer. It must be left alone until `done`, which
+   * is told how many bytes have come.
+   */
+  read(handle: Buffer, buffer: Buffer, length: number, position: number, done: ReadDone): void
 }
 
-/** Head of a request to write, without the handle. */
+type ReadDone = (error: Error | undefined | null, bytes: number) => void
+
+/** Head of a request to write, and of one to read, without the handle: they have the same fields. */
 const WRITE_HEAD = 25
+const READ_HEAD = WRITE_HEAD
 /** As the protocol has it. */
 const MAX_HANDLE = 256
 /** Bytes before the content that the head of a request may need. */
 export const HEAD_ROOM = WRITE_HEAD + MAX_HANDLE
 
+const REQUEST_READ = 5
 const REQUEST_WRITE = 6
 
 interface Request {
@@ -29,12 +40,13 @@ interface Request {
 }
 
 /** What ssh2 keeps in its wrapper: https://github.com/mscdex/ssh2, lib/protocol/SFTP.js. */
-interface Parts {
+interface Parts extends Parser {
   readonly outgoing: { readonly id: number; readonly packetSize: number; readonly state: string; window: number }
-  readonly _protocol: { channelData(id: number, data: Buffer): void; readonly _cipher: Cipher }
+  readonly _protocol: Decrypting & { channelData(id: number, data: Buffer): void; readonly _cipher: Cipher }
   readonly _client: { readonly _sock?: Outlet }
+  readonly _maxReadLen: number
   readonly _maxWriteLen: number
-  readonly _requests: Record<number, Request>
+  readonly _requests: Record<number, Request | ReadRequest>
   _writeReqid: number
   /** What waits for the host to take more. */
   _buffer: Buffer[]
@@ -44,6 +56,12 @@ interface Parts {
 
 export function createBulkData(wrapper: SFTPWrapper): BulkData {
   const sftp = wrapper as unknown as Parts
+  const chunks = chunksOf(sftp._client._sock, sftp._protocol)
+  const answers = createBulkAnswers(sftp, chunks)
+  const nextId = () => {
+    sftp._writeReqid = (sftp._writeReqid + 1) >>> 0
+    return sftp._writeReqid
+  }
   return {
     write(handle, buffer, length, position, done) {
       // ssh2 makes several requests of what is too long for one.
@@ -51,10 +69,21 @@ export function createBulkData(wrapper: SFTPWrapper): BulkData {
         wrapper.write(handle, buffer, HEAD_ROOM, length, position, done)
         return
       }
-      const id = (sftp._writeReqid + 1) >>> 0
-      sftp._writeReqid = id
-      sftp._requests[id] = { cb: (error) => done(error) }
+      const id = nextId()
+      const request: Request = { cb: (error) => done(error) }
+      sftp._requests[id] = request
       send(sftp, frame(id, handle, buffer, length, position))
+    },
+    read(handle, buffer, length, position, done) {
+      if (length > sftp._maxReadLen) {
+        wrapper.read(handle, buffer, 0, length, position, done as never)
+        return
+      }
+      chunks?.watch()
+      const id = nextId()
+      const cb: ReadRequest['cb'] = (error, _, bytes = 0) => done(error, bytes)
+      answers.expect(id, { buffer: buffer.subarray(0, length), cb })
+      send(sftp, question(id, handle, length, position))
     },
   }
 }
@@ -72,6 +101,21 @@ function frame(id: number, handle: Buffer, buffer: Buffer, length: number, posit
   at = buffer.writeUInt32BE(position % 2 ** 32, at)
   buffer.writeUInt32BE(length, at)
   return buffer.subarray(start, HEAD_ROOM + length)
+}
+
+/** A request to read. */
+function question(id: number, handle: Buffer, length: number, position: number): Buffer {
+  const packet = Buffer.allocUnsafe(READ_HEAD + handle.length)
+  let at = packet.writeUInt32BE(packet.length - 4, 0)
+  at = packet.writeUInt8(REQUEST_READ, at)
+  at = packet.writeUInt32BE(id, at)
+  at = packet.writeUInt32BE(handle.length, at)
+  packet.set(handle, at)
+  at += handle.length
+  at = packet.writeUInt32BE(Math.floor(position / 2 ** 32), at)
+  at = packet.writeUInt32BE(position % 2 ** 32, at)
+  packet.writeUInt32BE(length, at)
+  return packet
 }
 
 /** Sends as much as the host takes, or keeps it in ssh2's own queue, which is in order with all other requests. */

@@ -1,3 +1,4 @@
+import { sftpError } from '../files/sftp-errors.ts'
 import { eachOf, FILES_AT_ONCE } from './flow.ts'
 import { statFd } from './local-fd.ts'
 import type { RemoteFiles } from './remote-files.ts'
@@ -44,8 +45,12 @@ export async function sameAlready(transfer: Transfer, items: readonly Item[]): P
   return left
 }
 
-async function targetFacts({ input, lanes }: Transfer, item: Item): Promise<Facts | undefined> {
-  if (input.direction === 'upload') return (lanes[0] as RemoteFiles).lstat(item.remote)
+async function targetFacts({ input, lanes, endpoint }: Transfer, item: Item): Promise<Facts | undefined> {
+  if (input.direction === 'upload') {
+    return (lanes[0] as RemoteFiles).lstat(item.remote).catch(async (error: unknown) => {
+      throw await sftpError(error, { doing: 'look at', path: item.remote, endpoint })
+    })
+  }
   return item.folder.use(async (folder) => {
     const facts = await folder.stat(item.name)
     if (facts === undefined) return undefined

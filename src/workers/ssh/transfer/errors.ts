@@ -6,6 +6,11 @@ export function badSource(path: string, why: string): MhvError {
   return mhvError('MHV_SSH_TRANSFER_SOURCE', `${JSON.stringify(path)} ${why}`, { details: { path } })
 }
 
+/** As in /proc: the size of such a file tells nothing, and what is in it would be taken for nothing. */
+export function notEmpty(path: string): MhvError {
+  return badSource(path, 'has content, though its size is 0: copy it to a plain file first')
+}
+
 export function badTarget(path: string, why: string): MhvError {
   return mhvError('MHV_SSH_TRANSFER_TARGET', `${JSON.stringify(path)} ${why}`, { details: { path } })
 }

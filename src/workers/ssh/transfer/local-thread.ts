@@ -11,7 +11,7 @@ import { type MessagePort, parentPort } from 'node:worker_threads'
 export interface ReadTask {
   readonly kind: 'read'
   readonly path: string
-  /** A larger file is not read. */
+  /** A larger file is not read, nor one that has content though its size is 0. */
   readonly max: number
   readonly hash: boolean
 }
@@ -36,7 +36,7 @@ export interface RenameTask {
 
 export type Task = ReadTask | WriteTask | RenameTask
 
-/** What a small file is. `bytes` is undefined where it is too large, or is no regular file. */
+/** What a small file is. `bytes` is undefined where it was not read: it is too large, or is no plain file. */
 export interface SmallFile {
   readonly bytes: Uint8Array | undefined
   readonly sha256: string
@@ -66,7 +66,8 @@ function read({ path, max, hash }: ReadTask): SmallFile {
     const facts = fs.fstatSync(fd)
     const { size, mtimeMs } = facts
     const known = { size, mtimeMs, mode: facts.mode & 0o7777 }
-    if (!facts.isFile() || size > max) return { ...known, bytes: undefined, sha256: '', changed: false }
+    const falselyEmpty = size === 0 && fs.readSync(fd, Buffer.alloc(1), 0, 1, 0) > 0
+    if (!facts.isFile() || size > max || falselyEmpty) return { ...known, bytes: undefined, sha256: '', changed: false }
     const bytes = new Uint8Array(size)
     let got = 0
     for (let more = -1; got < size && more !== 0; got += more) more = fs.readSync(fd, bytes, got, size - got, got)
@@ -80,20 +81,35 @@ function read({ path, max, hash }: ReadTask): SmallFile {
 
 function write({ path, bytes, mode, mtime, hash, open }: WriteTask): Written {
   const fd = fs.openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
+  let closed = false
   try {
     for (let at = 0; at < bytes.length; ) at += fs.writeSync(fd, bytes, at, bytes.length - at, at)
     if (mode !== 0o600) fs.fchmodSync(fd, mode)
     if (mtime !== undefined) fs.futimesSync(fd, mtime, mtime)
+    if (!open) {
+      // A disk may say only now that it is full or broken. The descriptor is given up even so.
+      closed = true
+      fs.closeSync(fd)
+    }
   } catch (error) {
-    fs.closeSync(fd)
-    fs.unlinkSync(path)
+    if (!closed) anyway(() => fs.closeSync(fd))
+    anyway(() => fs.unlinkSync(path))
     throw error
   }
-  if (!open) fs.closeSync(fd)
   return { sha256: digest(bytes, hash), fd: open ? fd : undefined }
 }
 
-function perform(task: Task): Answer {
+/** What matters is the error that led here, not another one on the way out. */
+function anyway(act: () => void): void {
+  try {
+    act()
+  } catch {
+    // A name that stays is known for what an unfinished transfer has left.
+  }
+}
+
+/** Does one task; a failure is an answer as well. */
+export function perform(task: Task): Answer {
   try {
     if (task.kind === 'read') return { value: read(task) }
     if (task.kind === 'write') return { value: write(task) }

@@ -10,12 +10,20 @@ export function isPattern(component: string): boolean {
   return /(^|[^\\])(\\\\)*[*?]/.test(component)
 }
 
-/** Splits a path at its first pattern: the folder that is there, and the components from there on. */
+/** A component without its backslashes, where there is a meaning for them to take away; as it is otherwise. */
+function plainComponent(component: string): string {
+  return /[*?]/.test(component) ? component.replace(/\\(.)/gsu, '$1') : component
+}
+
+/**
+ * Splits a path at its first pattern: the folder that is there, whose name is taken as it stands, and the components
+ * from there on. A path without one is `base` alone.
+ */
 export function splitPattern(path: string): { readonly base: string; readonly patterns: readonly string[] } {
   const components = path.split('/')
   const first = components.findIndex(isPattern)
-  if (first < 0) return { base: path, patterns: [] }
-  const before = components.slice(0, first).join('/')
+  if (first < 0) return { base: components.map(plainComponent).join('/'), patterns: [] }
+  const before = components.slice(0, first).map(plainComponent).join('/')
   const base = before === '' ? (path.startsWith('/') ? '/' : '.') : before
   return { base, patterns: components.slice(first).filter((component) => component !== '') }
 }
@@ -28,6 +36,11 @@ export function matchesName(pattern: string, name: string): boolean {
 export function joinRemote(folder: string, name: string): string {
   if (folder === '' || folder === '.') return name
   return folder.endsWith('/') ? `${folder}${name}` : `${folder}/${name}`
+}
+
+/** The same for spellings that differ only in what changes nothing: `./a` and `a//b`. Not `..`: it may follow a link. */
+export function plainRemote(path: string): string {
+  return path.replace(/\/(\.?\/)+/g, '/').replace(/^(\.\/)+/, '')
 }
 
 /** Folder and name of a remote path; the folder of a bare name is the home folder. */
@@ -46,15 +59,17 @@ export function isRepresentable(name: string): boolean {
 
 /**
  * Whether a link, from the folder that many levels below the root of a tree, leads to a place inside the tree by its
- * text alone.
+ * text alone. `..` counts only before the first name: behind one that is a link itself, it leads up from wherever that
+ * one leads, so links that are harmless one by one could lead out together.
  */
 export function staysInside(depth: number, target: string): boolean {
   if (target === '' || target.startsWith('/') || target.includes('\0')) return false
   let level = depth
+  let below = false
   for (const step of target.split('/')) {
     if (step === '' || step === '.') continue
-    level += step === '..' ? -1 : 1
-    if (level < 0) return false
+    if (step !== '..') below = true
+    else if (below || --level < 0) return false
   }
   return true
 }

@@ -1,6 +1,8 @@
+import { MhvError, mhvError } from '../../../core/errors.ts'
 import { sftpError } from '../files/sftp-errors.ts'
 import { badTarget } from './errors.ts'
 import type { RemoteFiles } from './remote-files.ts'
+import { asideName } from './temp-name.ts'
 import type { Transfer } from './types.ts'
 
 /**
@@ -21,6 +23,7 @@ export async function placeRemote(
     else await placeAside(transfer, remote, temp, target)
     return true
   } catch (error) {
+    if (error instanceof MhvError) throw error
     const there = await remote.lstat(target).catch(() => undefined)
     if (there?.kind === 'directory') throw badTarget(target, 'is a folder on the host')
     throw await sftpError(error, { doing: 'put in place', path: target, endpoint }, remote, { writes: true })
@@ -37,16 +40,35 @@ async function placeNew(remote: RemoteFiles, temp: string, target: string): Prom
   }
 }
 
-async function placeAside({ note }: Transfer, remote: RemoteFiles, temp: string, target: string): Promise<void> {
-  if ((await remote.lstat(target)) === undefined) return remote.rename(temp, target)
-  const aside = `${temp.replace(/\.part$/, '')}.old`
+async function placeAside(transfer: Transfer, remote: RemoteFiles, temp: string, target: string): Promise<void> {
+  const { note, endpoint } = transfer
+  const there = await remote.lstat(target)
+  if (there === undefined) return remote.rename(temp, target)
+  // A folder could be moved aside as well, and a file is never put in the place of one.
+  if (there.kind === 'directory') throw badTarget(target, 'is a folder on the host')
+  const aside = asideName(temp)
   note('the host cannot replace a file atomically: for a moment there was none under the name of the target')
-  await remote.rename(target, aside)
+  const movedTo = async (thrown: unknown, where: string): Promise<MhvError> => {
+    const error = await sftpError(thrown, { doing: 'put in place', path: target, endpoint })
+    // The target is not as it was any more.
+    const code = error.spec.phase === 'before-effect' ? 'MHV_SSH_TRANSFER_PARTIAL' : error.code
+    return mhvError(code, `${error.message}; what was there before ${where} ${JSON.stringify(aside)}`, {
+      details: { ...error.details, moved_to: aside },
+      cause: error,
+    })
+  }
+  await remote.rename(target, aside).catch(async (error: unknown) => {
+    // Without an answer it may have happened.
+    throw error instanceof MhvError ? await movedTo(error, 'may now be') : error
+  })
   try {
     await remote.rename(temp, target)
   } catch (error) {
-    await remote.rename(aside, target)
+    await remote.rename(aside, target).catch(async () => {
+      throw await movedTo(error, 'is now')
+    })
     throw error
   }
-  await remote.unlink(aside)
+  // What was asked for is done, whatever becomes of it.
+  await remote.unlink(aside).catch(() => note(`what was there before could not be removed: ${JSON.stringify(aside)}`))
 }

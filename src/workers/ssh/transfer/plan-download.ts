@@ -1,8 +1,8 @@
 import { join, sep } from 'node:path'
-import { hostileName, type LocalRoots, openLocalFolder, openParent } from '../../../core/local-files.ts'
+import { hostileName, type LocalRoots, openParent } from '../../../core/local-files.ts'
 import { sftpError } from '../files/sftp-errors.ts'
 import { badName, badSource, badTarget } from './errors.ts'
-import type { FolderRef } from './local-folders.ts'
+import { type FolderRef, folderIfThere } from './local-folders.ts'
 import {
   isRepresentable,
   joinRemote,
@@ -25,45 +25,67 @@ interface Downloads {
   readonly input: TransferInput
   readonly roots: LocalRoots
   readonly folderRef: (path: string, create: boolean) => FolderRef
+  /** Is told of each folder that comes into being here. */
+  readonly made: () => void
   readonly remote: RemoteFiles
   readonly endpoint: string
   readonly signal: AbortSignal
   readonly plan: PlanBuilder
+  /** Entries of all the folders that are being gone through: a host may list folders in folders without end. */
+  readonly held: { count: number }
 }
 
-/** Looks at the remote side and writes nothing. Every name is the server's, and none of them is believed. */
-export async function planDownload(parts: Omit<Downloads, 'plan'>): Promise<Plan> {
-  const downloads: Downloads = { ...parts, plan: createPlan(({ local }) => local) }
+/** Looks at the remote side, and makes no more than the parents of targets that were named. Every name is the server's, and none of them is believed. */
+export async function planDownload(parts: Omit<Downloads, 'plan' | 'held'>): Promise<Plan> {
+  const downloads: Downloads = { ...parts, plan: createPlan(({ local }) => local), held: { count: 0 } }
   for (const { local, remote } of parts.input.files) {
     const { base, patterns } = parts.input.glob ? splitPattern(remote) : { base: remote, patterns: [] }
     if (patterns.length === 0) {
-      await planNamed(downloads, remote, local, false)
+      await planNamed(downloads, base, local, false)
       continue
     }
-    const found = await matchesIn(downloads, base, patterns)
+    const found: string[] = []
+    await matchesIn(downloads, base, patterns, found)
     if (found.length === 0) throw badSource(remote, 'matches nothing on the host')
     for (const path of found) await planNamed(downloads, path, join(local, splitRemote(path).name), true)
   }
   return downloads.plan.done()
 }
 
-async function matchesIn(downloads: Downloads, folder: string, patterns: readonly string[]): Promise<string[]> {
+async function matchesIn(
+  downloads: Downloads,
+  folder: string,
+  patterns: readonly string[],
+  found: string[],
+): Promise<void> {
   const [pattern = '', ...rest] = patterns
-  const entries = (await entriesOf(downloads, folder)).filter(({ name }) => matchesName(pattern, name))
-  if (rest.length === 0) {
-    return entries
-      .filter(({ name }) => !isTempName(name) && isRepresentable(name))
-      .map(({ name }) => joinRemote(folder, name))
+  await eachEntry(downloads, folder, async ({ name, kind }) => {
+    if (!matchesName(pattern, name)) return
+    if (rest.length > 0) {
+      if (kind === 'directory') await matchesIn(downloads, joinRemote(folder, name), rest, found)
+    } else if (!isTempName(name) && isRepresentable(name)) {
+      if (found.length >= MAX_ENTRIES) throw badSource(folder, `has more than ${MAX_ENTRIES} matches`)
+      found.push(joinRemote(folder, name))
+    }
+  })
+}
+
+async function eachEntry(
+  downloads: Downloads,
+  path: string,
+  use: (entry: RemoteEntry) => void | Promise<void>,
+): Promise<void> {
+  const entries = await entriesOf(downloads, path)
+  downloads.held.count += entries.length
+  try {
+    for (const entry of entries) await use(entry)
+  } finally {
+    downloads.held.count -= entries.length
   }
-  const found: string[] = []
-  for (const { name, kind } of entries) {
-    if (kind === 'directory') found.push(...(await matchesIn(downloads, joinRemote(folder, name), rest)))
-  }
-  return found
 }
 
 /** What the server lists, in the order of the names; a name that leads elsewhere ends everything. */
-async function entriesOf({ remote, endpoint, signal }: Downloads, path: string): Promise<RemoteEntry[]> {
+async function entriesOf({ remote, endpoint, signal, held }: Downloads, path: string): Promise<RemoteEntry[]> {
   const entries: RemoteEntry[] = []
   const names = new Set<string>()
   try {
@@ -79,7 +101,8 @@ async function entriesOf({ remote, endpoint, signal }: Downloads, path: string):
         names.add(entry.name)
         entries.push(entry)
       }
-      if (entries.length > MAX_ENTRIES) throw badSource(path, `has more than ${MAX_ENTRIES} entries`)
+      if (held.count + entries.length > MAX_ENTRIES)
+        throw badSource(path, `has more than ${MAX_ENTRIES} entries, with the folders above it`)
     })
   } catch (error) {
     throw await sftpError(error, { doing: 'list', path, endpoint })
@@ -122,8 +145,8 @@ interface Place {
 }
 
 /** The folder that a target lies in, which must be there unless parents are made, and its name. */
-async function placeOf({ roots, input }: Downloads, target: string): Promise<Place> {
-  const { folder, name } = await openParent(target, roots, input.parents)
+async function placeOf({ roots, input, made }: Downloads, target: string): Promise<Place> {
+  const { folder, name } = await openParent(target, roots, input.parents && made)
   try {
     if ((await folder.stat(name))?.kind === 'directory')
       throw badTarget(target, 'is a folder on this machine: end it with / to put the file into it')
@@ -134,13 +157,13 @@ async function placeOf({ roots, input }: Downloads, target: string): Promise<Pla
 }
 
 /** The absolute path of a folder that is still to be made, below the roots. */
-async function absolute({ roots, input }: Downloads, target: string): Promise<string> {
-  const there = await openLocalFolder(target, roots).catch(() => undefined)
+async function absolute({ roots, input, made }: Downloads, target: string): Promise<string> {
+  const there = await folderIfThere(target, roots)
   if (there !== undefined) {
     await there.close()
     return there.path
   }
-  const { folder, name } = await openParent(target, roots, input.parents)
+  const { folder, name } = await openParent(target, roots, input.parents && made)
   await folder.close()
   return join(folder.path, name)
 }
@@ -178,7 +201,7 @@ async function planTree(
     mtime: 0,
     mode: undefined,
   })
-  for (const entry of await entriesOf(downloads, path)) {
+  await eachEntry(downloads, path, async (entry) => {
     const remote = joinRemote(path, entry.name)
     const place = { folder: local, name: entry.name }
     const target = join(local, entry.name)
@@ -189,7 +212,7 @@ async function planTree(
     else if (facts?.kind === 'directory') await planTree(downloads, remote, target, depth + 1, above)
     else if (facts?.kind === 'symlink') await planLink(downloads, remote, place, depth, above)
     else plan.skip({ local: target, remote, reason: 'no regular file' })
-  }
+  })
 }
 
 async function planLink(
@@ -202,10 +225,15 @@ async function planLink(
   const { input, plan, folderRef, remote: files } = downloads
   const { folder, name } = place
   const local = join(folder, name)
+  const failed =
+    (doing: string) =>
+    async (error: unknown): Promise<never> => {
+      throw await sftpError(error, { doing, path: remote, endpoint: downloads.endpoint })
+    }
   if (input.symlinks === 'refuse') throw badSource(remote, 'is a symbolic link, and symlinks is refuse')
   if (input.symlinks === 'skip') return plan.skip({ local, remote, reason: 'a symbolic link' })
   if (input.symlinks === 'copy') {
-    const link = await files.readlink(remote)
+    const link = await files.readlink(remote).catch(failed('read'))
     if (!staysInside(depth, link))
       throw badName(remote, `is a link that leads out of the tree, to ${JSON.stringify(link)}`)
     if (!isRepresentable(link)) return plan.skip({ local, remote, reason: 'a link to a name that is not UTF-8' })
@@ -224,7 +252,7 @@ async function planLink(
   const facts = await look(downloads, remote, true)
   if (facts?.kind === 'file') return addFile(downloads, remote, facts, place)
   if (facts?.kind === 'directory' && input.recursive) {
-    const real = await files.realpath(remote)
+    const real = await files.realpath(remote).catch(failed('resolve'))
     if (above.includes(real)) throw badSource(remote, 'is a link to a folder that was reached by a link before')
     return planTree(downloads, remote, local, depth + 1, [...above, real])
   }

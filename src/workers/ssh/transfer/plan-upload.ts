@@ -9,8 +9,9 @@ import {
 } from '../../../core/local-files.ts'
 import { sftpError } from '../files/sftp-errors.ts'
 import { badSource, badTarget } from './errors.ts'
-import type { FolderRef } from './local-folders.ts'
-import { joinRemote, MAX_DEPTH, matchesName, NOT_UTF8, splitPattern } from './names.ts'
+import { eachOf, FILES_AT_ONCE } from './flow.ts'
+import { type FolderRef, folderIfThere } from './local-folders.ts'
+import { joinRemote, MAX_DEPTH, MAX_ENTRIES, matchesName, NOT_UTF8, plainRemote, splitPattern } from './names.ts'
 import { createPlan, type PlanBuilder } from './plan.ts'
 import type { RemoteFiles } from './remote-files.ts'
 import { isTempName } from './temp-name.ts'
@@ -27,11 +28,11 @@ interface Uploads {
 
 /** Looks at the local side, and at the targets that were named, and writes nothing. */
 export async function planUpload(parts: Omit<Uploads, 'plan'>): Promise<Plan> {
-  const uploads: Uploads = { ...parts, plan: createPlan(({ remote }) => remote) }
+  const uploads: Uploads = { ...parts, plan: createPlan(({ remote }) => plainRemote(remote)) }
   for (const { local, remote } of parts.input.files) {
     const { base, patterns } = parts.input.glob ? splitPattern(local) : { base: local, patterns: [] }
     if (patterns.length > 0) await planMatches(uploads, { base, patterns, local, remote })
-    else await planNamed(uploads, local, remote, false)
+    else await planNamed(uploads, base, remote, false)
   }
   return uploads.plan.done()
 }
@@ -45,9 +46,9 @@ interface Matches {
 
 async function planMatches(uploads: Uploads, { base, patterns, local, remote }: Matches): Promise<void> {
   const folder = await openLocalFolder(base, uploads.roots)
-  let found: string[]
+  const found: string[] = []
   try {
-    found = await matchesIn(folder, patterns, '')
+    await matchesIn(folder, patterns, '', found)
   } finally {
     await folder.close()
   }
@@ -55,18 +56,26 @@ async function planMatches(uploads: Uploads, { base, patterns, local, remote }: 
   for (const name of found) await planNamed(uploads, join(base, name), joinRemote(remote, basename(name)), true)
 }
 
-/** Paths below the folder that match the components, in their order by name. */
-async function matchesIn(folder: LocalFolder, patterns: readonly string[], way: string): Promise<string[]> {
+/** Finds the paths below the folder that match the components, in their order by name. */
+async function matchesIn(
+  folder: LocalFolder,
+  patterns: readonly string[],
+  way: string,
+  found: string[],
+): Promise<void> {
   const [pattern = '', ...rest] = patterns
   const matching = (await namesOf(folder)).names.filter((name) => matchesName(pattern, name))
-  if (rest.length === 0) return matching.filter((name) => !isTempName(name)).map((name) => join(way, name))
-  const found: string[] = []
   for (const name of matching) {
+    if (rest.length === 0) {
+      if (isTempName(name)) continue
+      if (found.length >= MAX_ENTRIES) throw badSource(folder.path, `has more than ${MAX_ENTRIES} matches`)
+      found.push(join(way, name))
+      continue
+    }
     if ((await folder.stat(name))?.kind !== 'directory') continue
     const below = await folder.folder(name)
-    found.push(...(await matchesIn(below, rest, join(way, name)).finally(below.close)))
+    await matchesIn(below, rest, join(way, name), found).finally(below.close)
   }
-  return found
 }
 
 /** Names in their order, and how many are none that a transfer can carry. */
@@ -84,12 +93,10 @@ async function namesOf(folder: LocalFolder): Promise<{ readonly names: string[];
 /** A path as somebody wrote it, or as a pattern matched it. What was written is followed where it is a link. */
 async function planNamed(uploads: Uploads, local: string, remote: string, matched: boolean): Promise<void> {
   const { input, roots, plan } = uploads
-  if (input.recursive) {
-    const tree = await openLocalFolder(local, roots).catch(() => undefined)
-    if (tree !== undefined) {
-      const target = !matched && remote.endsWith('/') ? joinRemote(remote, basename(tree.path)) : remote
-      return planTree(uploads, tree, target.replace(/(.)\/+$/, '$1'), [tree.path]).finally(tree.close)
-    }
+  const tree = input.recursive ? await treeAt(local, roots, matched) : undefined
+  if (tree !== undefined) {
+    const target = !matched && remote.endsWith('/') ? joinRemote(remote, basename(tree.path)) : remote
+    return planTree(uploads, tree, target.replace(/(.)\/+$/, '$1'), [tree.path]).finally(tree.close)
   }
   const { folder, name } = await openParent(local, roots)
   try {
@@ -106,6 +113,16 @@ async function planNamed(uploads: Uploads, local: string, remote: string, matche
   } finally {
     await folder.close()
   }
+}
+
+/** The folder that a path leads to. A link that a pattern matched leads nowhere: it follows its policy. */
+async function treeAt(path: string, roots: LocalRoots, matched: boolean): Promise<LocalFolder | undefined> {
+  if (matched) {
+    const { folder, name } = await openParent(path, roots)
+    const facts = await folder.stat(name).finally(folder.close)
+    if (facts?.kind !== 'directory') return undefined
+  }
+  return folderIfThere(path, roots)
 }
 
 export function notASource(kind: LocalStat['kind'] | undefined): string {
@@ -158,10 +175,11 @@ async function planTree(uploads: Uploads, tree: LocalFolder, target: string, abo
   const { names, odd } = await namesOf(tree)
   for (const name of odd)
     plan.skip({ local: join(tree.path, name), remote: joinRemote(target, name), reason: NOT_UTF8 })
-  for (const name of names) {
+  const known = await statAll(tree, names, signal)
+  for (const [at, name] of names.entries()) {
     const local = join(tree.path, name)
     const remote = joinRemote(target, name)
-    const facts = await tree.stat(name)
+    const facts = known[at]
     if (facts === undefined) continue
     if (isTempName(name)) plan.skip({ local, remote, reason: 'what an unfinished transfer left' })
     else if (facts.kind === 'file') addFile(uploads, tree, name, facts, remote)
@@ -172,6 +190,20 @@ async function planTree(uploads: Uploads, tree: LocalFolder, target: string, abo
       await planTree(uploads, below, remote, [...above, below.path]).finally(below.close)
     }
   }
+}
+
+/** Facts of the entries of a folder, in the order of the names. Several at once: each is waited for. */
+async function statAll(
+  folder: LocalFolder,
+  names: readonly string[],
+  signal: AbortSignal,
+): Promise<(LocalStat | undefined)[]> {
+  const facts: (LocalStat | undefined)[] = []
+  await eachOf(names.entries(), FILES_AT_ONCE, async ([at, name]) => {
+    signal.throwIfAborted()
+    facts[at] = await folder.stat(name)
+  })
+  return facts
 }
 
 async function planLink(
@@ -192,7 +224,7 @@ async function planLink(
   }
   const real = await realpath(local).catch(() => undefined)
   if (real === undefined) return plan.skip({ local, remote, reason: 'a symbolic link that leads nowhere' })
-  const tree = input.recursive ? await openLocalFolder(real, roots).catch(() => undefined) : undefined
+  const tree = input.recursive ? await folderIfThere(real, roots) : undefined
   if (tree === undefined) return planLinked(uploads, local, local, remote)
   try {
     if (above.some((path) => path === tree.path || path.startsWith(`${tree.path}/`)))

@@ -109,7 +109,7 @@ export function createRemoteFiles(channel: SftpChannel): RemoteFiles {
     close: (handle) => ask((done) => sftp.close(handle, plain(done))),
     read: async (handle, into, length, position) => {
       try {
-        return await ask((done: SftpDone<number>) => sftp.read(handle, into, 0, length, position, done as never))
+        return await ask((done: SftpDone<number>) => bulk.read(handle, into, length, position, done))
       } catch (error) {
         if (codeOf(error) === SFTP_EOF) return 0
         throw error

@@ -79,12 +79,17 @@ async function ask(
 ): Promise<HashAnswer> {
   const channel = await openSoon(pool, call, script)
   if (channel === undefined) return { kind: 'none', why: 'no channel was free for it', busy: true }
-  const onAbort = () => abandon(channel)
-  call.signal.addEventListener('abort', onAbort, { once: true })
+  const { promise: aborted, reject } = Promise.withResolvers<never>()
+  // The host may never say that the channel has closed.
+  const onAbort = () => {
+    abandon(channel)
+    reject(call.signal.reason)
+  }
+  // It may have come while the channel was opened.
+  if (call.signal.aborted) onAbort()
+  else call.signal.addEventListener('abort', onAbort, { once: true })
   try {
-    const text = await textOf(channel, stdin)
-    call.signal.throwIfAborted()
-    return parseHashes(text, marker, count)
+    return parseHashes(await Promise.race([textOf(channel, stdin), aborted]), marker, count)
   } finally {
     call.signal.removeEventListener('abort', onAbort)
   }

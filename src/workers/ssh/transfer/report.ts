@@ -6,7 +6,10 @@ import type { Item, Skipped, Staged, Transfer, TransferContext } from './types.t
 /** What has become of the files: the first ones for the result, a line for each in the output of the run. */
 export interface Report {
   placed(): number
+  /** A folder of a tree, that was made or found. */
   folder(): void
+  /** A folder that has come into being, of a tree or above a target. */
+  made(): void
   done(staged: Staged): void
   /** A link, which has no content. */
   linked(item: Item): void
@@ -14,7 +17,7 @@ export interface Report {
   /** Writes the lines that have come together; awaiting it is the backpressure. */
   flush(): Promise<void>
   note(text: string): void
-  /** The error to end with: one that says that nothing was done is not true any more after the first file. */
+  /** The error to end with: one that says that nothing was done is not true any more after the first file or folder. */
   failed(error: unknown): MhvError
   data(transfer: Transfer): TransferData
 }
@@ -24,7 +27,7 @@ export function createReport(ctx: TransferContext, input: TransferInput): Report
   const first: FileResult[] = []
   const notes = new Set<string>()
   let lines: string[] = []
-  const counts = { transferred: 0, skipped: 0, folders: 0, bytes: 0, left: 0 }
+  const counts = { transferred: 0, skipped: 0, folders: 0, made: 0, bytes: 0, left: 0 }
 
   function add(file: FileResult): void {
     if (first.length < RESULT_FILES) first.push(file)
@@ -37,6 +40,9 @@ export function createReport(ctx: TransferContext, input: TransferInput): Report
     placed: () => counts.transferred,
     folder() {
       counts.folders += 1
+    },
+    made() {
+      counts.made += 1
     },
     done({ item, bytes, sha256, resumedFrom, began: fileBegan }) {
       counts.transferred += 1
@@ -65,16 +71,13 @@ export function createReport(ctx: TransferContext, input: TransferInput): Report
     },
     failed(error) {
       const known = toMhvError(error)
-      if (counts.transferred + counts.folders === 0 || known.spec.phase !== 'before-effect') return known
-      return mhvError(
-        'MHV_SSH_TRANSFER_PARTIAL',
-        `${counts.transferred} files were brought over whole, then it failed: ${known.message}`,
-        {
-          details: { ...known.details, transferred: counts.transferred, error_code: known.code },
-          remedy: known.remedy,
-          cause: known,
-        },
-      )
+      if (counts.transferred + counts.made === 0 || known.spec.phase !== 'before-effect') return known
+      const done = counts.transferred > 0 ? `${counts.transferred} files were brought over whole` : 'folders were made'
+      return mhvError('MHV_SSH_TRANSFER_PARTIAL', `${done}, then it failed: ${known.message}`, {
+        details: { ...known.details, transferred: counts.transferred, error_code: known.code },
+        remedy: known.remedy,
+        cause: known,
+      })
     },
     data({ durable }) {
       const seconds = (ctx.clock.monotonic() - began) / 1000

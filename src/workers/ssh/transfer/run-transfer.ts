@@ -1,6 +1,6 @@
 import { type MhvError, mhvError, toMhvError } from '../../../core/errors.ts'
 import { localRoots } from '../local-roots.ts'
-import { openPlace } from '../open-channel.ts'
+import { openSftp } from '../open-sftp.ts'
 import type { PoolCall } from '../pool.ts'
 import { CHUNK, createBudget, createBuffers, WINDOW } from './flow.ts'
 import { createFolders } from './local-folders.ts'
@@ -69,7 +69,7 @@ async function transferOver(
   const [remote] = lanes as [RemoteFiles]
   const probing = input.verify === 'sha256' ? probeHash(ctx.connection, call) : undefined
   probing?.catch(() => undefined)
-  const plan = await planOf(ctx, input, remote, endpoint)
+  const plan = await planOf(ctx, input, remote, endpoint, report.made)
   const missing = await probing
   if (missing !== undefined && !input.verify_readback) {
     throw mhvError('MHV_SSH_TRANSFER_UNVERIFIED', `${endpoint}: ${missing}`)
@@ -105,10 +105,8 @@ async function openLane(
   ctx: TransferContext,
   call: PoolCall,
 ): Promise<{ readonly remote: RemoteFiles; readonly endpoint: string }> {
-  return openPlace(ctx.connection, call, async (lease) => {
-    const remote = createRemoteFiles(await lease.sftp())
-    return { remote, endpoint: lease.connection.endpoint }
-  })
+  const { sftp, lease } = await openSftp(ctx.connection, call)
+  return { remote: createRemoteFiles(sftp), endpoint: lease.connection.endpoint }
 }
 
 /** Further sessions, where places are free at this moment. */
@@ -135,11 +133,12 @@ async function planOf(
   input: TransferInput,
   remote: RemoteFiles,
   endpoint: string,
+  made: () => void,
 ): Promise<Plan> {
   const roots = localRoots(ctx.settings, ctx.connection.folder)
-  const folderRef = createFolders(roots)
+  const folderRef = createFolders(roots, made)
   const { signal } = ctx
-  if (input.direction === 'download') return planDownload({ input, roots, folderRef, remote, endpoint, signal })
+  if (input.direction === 'download') return planDownload({ input, roots, folderRef, made, remote, endpoint, signal })
   const plan = await planUpload({ input, roots, folderRef, signal })
   await checkRemoteTargets(plan, input, remote, endpoint)
   return plan

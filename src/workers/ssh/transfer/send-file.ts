@@ -1,5 +1,6 @@
 import { createHash, type Hash } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
+import { localError } from '../../../core/local-files.ts'
 import { HEAD_ROOM } from './bulk-data.ts'
 import { changed } from './errors.ts'
 import { CHUNK, createPending } from './flow.ts'
@@ -39,7 +40,7 @@ export async function sendFile(transfer: Transfer, request: SendRequest): Promis
   const pending = createPending()
   let position = from
   /** The disk reads the next piece while this one is hashed and encrypted. */
-  let ahead = readAhead(transfer, source, facts, position)
+  let ahead = readAhead(transfer, request, position)
   try {
     while (ahead !== undefined) {
       signal.throwIfAborted()
@@ -56,7 +57,7 @@ export async function sendFile(transfer: Transfer, request: SendRequest): Promis
         budget.give(want)
         throw error
       }
-      ahead = readAhead(transfer, source, facts, position + want)
+      ahead = readAhead(transfer, request, position + want)
       hash?.update(buffer.subarray(HEAD_ROOM, HEAD_ROOM + want))
       const answered = remote.writeBulk(handle, buffer, want, position).finally(() => {
         buffers.give(buffer)
@@ -93,14 +94,16 @@ interface Ahead {
 
 function readAhead(
   { buffers }: Transfer,
-  source: FileHandle,
-  { size }: LocalFacts,
+  { source, facts: { size }, path }: SendRequest,
   position: number,
 ): Ahead | undefined {
   if (position >= size) return undefined
   const buffer = buffers.take()
   const want = Math.min(CHUNK, size - position)
-  const answer = readFd(source.fd, buffer.subarray(HEAD_ROOM), want, position)
+  // The far side is not to blame for it.
+  const answer = readFd(source.fd, buffer.subarray(HEAD_ROOM), want, position).catch((error: unknown) => {
+    throw localError(error, path)
+  })
   // It is looked at in its turn.
   answer.catch(() => undefined)
   return { buffer, want, answer }

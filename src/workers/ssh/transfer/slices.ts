@@ -5,6 +5,7 @@ import { sameAlready } from './compare.ts'
 import { badTarget, mismatch } from './errors.ts'
 import { CHUNK, eachOf, FILES_AT_ONCE } from './flow.ts'
 import { joinRemote, splitRemote } from './names.ts'
+import { placeRemote } from './place-remote.ts'
 import type { RemoteFiles } from './remote-files.ts'
 import { makeRemoteFolders } from './remote-folders.ts'
 import { hashRemote } from './remote-hash.ts'
@@ -65,7 +66,7 @@ async function makeFolders(transfer: Transfer, { items }: Plan, report: Report):
   const { input, lanes } = transfer
   const folders = items.filter(({ kind }) => kind === 'directory')
   if (input.direction === 'upload') {
-    await makeRemoteFolders(transfer, lanes[0] as RemoteFiles, items)
+    await makeRemoteFolders(transfer, lanes[0] as RemoteFiles, items, report.made)
   } else {
     // Opening makes it.
     for (const { folder } of folders) await folder.use(async () => undefined)
@@ -198,14 +199,15 @@ async function makeLink(transfer: Transfer, item: Item, report: Report): Promise
     return taken ? report.skipped({ ...item, reason: 'the target exists' }) : report.linked(item)
   }
   const { folder, name } = splitRemote(item.remote)
-  const temp = joinRemote(folder, tempName(name, onceId(ctx.run_id)))
+  const temp = joinRemote(folder, tempName(name, onceId(ctx.run_id, item.remote)))
   try {
     if (input.overwrite === 'never' && (await remote.lstat(item.remote)) !== undefined)
       return report.skipped({ ...item, reason: 'the target exists' })
     await remote.unlink(temp).catch(() => undefined)
     await remote.symlink(link, temp)
-    await (remote.can.replace ? remote.replace(temp, item.remote) : remote.rename(temp, item.remote))
-    report.linked(item)
+    if (await placeRemote(transfer, remote, temp, item.remote)) return report.linked(item)
+    await remote.unlink(temp)
+    report.skipped({ ...item, reason: 'the target has come into being' })
   } catch (error) {
     await remote.unlink(temp).catch(() => undefined)
     throw toMhvError(await sftpError(error, { doing: 'make a link at', path: item.remote, endpoint }, remote))

@@ -3,13 +3,14 @@ import type { FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type LocalFolder, localError } from '../../../core/local-files.ts'
 import { sftpError } from '../files/sftp-errors.ts'
-import { badSource, badTarget } from './errors.ts'
+import { claimPart, type PartClaim, withClaim } from './claim-part.ts'
+import { badSource, badTarget, notEmpty } from './errors.ts'
 import { fetchFile } from './fetch-file.ts'
 import { chmodFd, statFd, syncFd, touchFd, truncateFd } from './local-fd.ts'
 import type { RemoteFacts, RemoteFiles } from './remote-files.ts'
 import { hashRemotePrefix } from './remote-hash.ts'
 import { hashBeginning } from './send-file.ts'
-import { onceId, resumeId, tempName } from './temp-name.ts'
+import { tempName } from './temp-name.ts'
 import type { Item, Staged, Transfer } from './types.ts'
 
 interface Opened {
@@ -27,7 +28,16 @@ export async function stageDownload(transfer: Transfer, item: Item, remote: Remo
   try {
     const facts = await remote.fstat(handle)
     if (facts.kind !== 'file') throw badSource(item.remote, 'is no regular file any more')
-    return await item.folder.use((folder) => stage(transfer, item, remote, handle, facts, folder, began))
+    if (facts.size === 0 && (await remote.read(handle, Buffer.alloc(1), 1, 0)) > 0) throw notEmpty(item.remote)
+    const { size, mtime } = facts
+    const claim = claimPart(transfer, { source: item.remote, size, mtime, target: item.local })
+    try {
+      const receive = (folder: LocalFolder) => stage(transfer, item, remote, handle, facts, folder, claim, began)
+      return withClaim(await item.folder.use(receive), claim)
+    } catch (error) {
+      claim.release()
+      throw error
+    }
   } catch (error) {
     throw await sftpError(error, { doing: 'read', path: item.remote, endpoint: transfer.endpoint })
   } finally {
@@ -42,20 +52,22 @@ async function stage(
   handle: Buffer,
   facts: RemoteFacts,
   folder: LocalFolder,
+  claim: PartClaim,
   began: number,
 ): Promise<Staged> {
-  const { input } = transfer
-  const temp = tempOf(transfer, item, facts)
+  const temp = tempName(item.name, claim.id)
   const localPath = join(item.folder.path, item.name)
-  const opened = await openTemp(transfer, item, facts, folder, temp)
+  const opened = await openTemp(transfer, item, facts, folder, temp, claim)
   const { into, from, hash } = opened
   try {
     transfer.meter.bytes(from)
     const got = await fetchFile(transfer, { remote, handle, facts, into, from, hash, path: item.remote, localPath })
-    await finish(transfer, into, facts).catch((error: unknown) => {
-      throw localError(error, localPath)
-    })
-    await into.close()
+    // A disk may say only at the end that it is full or broken.
+    await finish(transfer, into, facts)
+      .then(() => into.close())
+      .catch((error: unknown) => {
+        throw localError(error, localPath)
+      })
     return {
       item,
       temp,
@@ -69,17 +81,9 @@ async function stage(
   } catch (error) {
     await into.close().catch(() => undefined)
     const known = error instanceof Error && 'code' in error ? error.code : undefined
-    if (!input.resume || known === 'MHV_SSH_TRANSFER_CHANGED') await folder.remove(temp).catch(() => undefined)
+    if (!claim.resumes || known === 'MHV_SSH_TRANSFER_CHANGED') await folder.remove(temp).catch(() => undefined)
     throw error
   }
-}
-
-function tempOf({ input, ctx }: Transfer, item: Item, facts: RemoteFacts): string {
-  const { size, mtime } = facts
-  const id = input.resume
-    ? resumeId({ direction: 'download', source: item.remote, size, mtime, target: item.local })
-    : onceId(ctx.run_id)
-  return tempName(item.name, id)
 }
 
 async function openTemp(
@@ -88,9 +92,10 @@ async function openTemp(
   facts: RemoteFacts,
   folder: LocalFolder,
   temp: string,
+  claim: PartClaim,
 ): Promise<Opened> {
   const { input } = transfer
-  if (input.resume && (await folder.stat(temp))?.kind === 'file') {
+  if (claim.resumes && (await folder.stat(temp))?.kind === 'file') {
     const kept = await openKept(transfer, item, facts, folder, temp)
     if (kept !== undefined) return kept
   }
@@ -112,8 +117,23 @@ async function openKept(
   folder: LocalFolder,
   temp: string,
 ): Promise<Opened | undefined> {
-  const { ctx, call, note } = transfer
   const into = await folder.create(temp, true)
+  // Its name can be foretold: a file that somebody else put there would stay theirs, and open to them.
+  if ((await into.stat()).uid !== process.geteuid?.()) {
+    await into.close()
+    return undefined
+  }
+  try {
+    return await goOn(transfer, item, facts, into)
+  } catch (error) {
+    await into.close()
+    throw error
+  }
+}
+
+/** Behind what is there, where it is the beginning of the file; from the first byte otherwise. */
+async function goOn(transfer: Transfer, item: Item, facts: RemoteFacts, into: FileHandle): Promise<Opened> {
+  const { ctx, call, note } = transfer
   const { size } = await statFd(into.fd)
   if (size > 0 && size <= facts.size) {
     const [hash, answer] = await Promise.all([

@@ -29,7 +29,7 @@ export async function stageSmallUpload(
       throw localError(error, item.local)
     }),
   )
-  // It has grown since it was listed.
+  // It has grown since it was listed, or is no plain file.
   if (file.bytes === undefined) return stageUpload(transfer, item, remote)
   if (file.changed) throw changed(item.local, 'it was written to')
   const wait = pace.take(file.size, signal)
@@ -53,7 +53,7 @@ export async function stageSmallDownload(
     const bytes = await readWhole(transfer, item, remote, buffer)
     // Not as it was listed: it is looked at again, with a beginning and an end.
     if (bytes === undefined) return await stageDownload(transfer, item, remote)
-    const temp = tempName(item.name, onceId(ctx.run_id))
+    const temp = tempName(item.name, onceId(ctx.run_id, item.local))
     const mode = input.preserve_mode && item.mode !== undefined ? item.mode & 0o777 : 0o666 & ~process.umask()
     const mtime = input.preserve_mtime ? item.mtime : undefined
     const localPath = join(item.folder.path, item.name)

@@ -1,14 +1,16 @@
 import { createHash, type Hash } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
+import { localError } from '../../../core/local-files.ts'
 import { type SftpRequest, sftpError } from '../files/sftp-errors.ts'
-import { badTarget, mismatch } from './errors.ts'
-import { type LocalFacts, statFd } from './local-fd.ts'
+import { claimPart, type PartClaim, withClaim } from './claim-part.ts'
+import { badTarget, mismatch, notEmpty } from './errors.ts'
+import { type LocalFacts, readFd, statFd } from './local-fd.ts'
 import { joinRemote, splitRemote } from './names.ts'
 import { placeRemote } from './place-remote.ts'
 import { codeOf, type RemoteFiles, SFTP_NO_SUCH_FILE } from './remote-files.ts'
 import { hashRemote } from './remote-hash.ts'
 import { hashBeginning, sendFile } from './send-file.ts'
-import { onceId, resumeId, tempName } from './temp-name.ts'
+import { onceId, tempName } from './temp-name.ts'
 import type { Item, Staged, Transfer } from './types.ts'
 
 /** An open temporary file, and what of it can be gone on from. */
@@ -31,12 +33,31 @@ export function stageUpload(transfer: Transfer, item: Item, remote: RemoteFiles)
 }
 
 async function stage(transfer: Transfer, item: Item, remote: RemoteFiles, source: FileHandle): Promise<Staged> {
-  const { input, ctx, meter } = transfer
-  const began = ctx.clock.monotonic()
+  const began = transfer.ctx.clock.monotonic()
   const facts = await statFd(source.fd)
-  const temp = tempPath(transfer, item, facts)
+  if (facts.size === 0) await refuseFalselyEmpty(source, item.local)
+  const claim = claimOf(transfer, item, facts)
+  try {
+    return withClaim(await send(transfer, item, remote, source, facts, claim, began), claim)
+  } catch (error) {
+    claim.release()
+    throw error
+  }
+}
+
+async function send(
+  transfer: Transfer,
+  item: Item,
+  remote: RemoteFiles,
+  source: FileHandle,
+  facts: LocalFacts,
+  claim: PartClaim,
+  began: number,
+): Promise<Staged> {
+  const { ctx, meter } = transfer
+  const temp = tempPath(item, claim)
   const discard = () => remote.unlink(temp).catch(() => undefined)
-  const opened = await openTemp(transfer, remote, source, facts, temp)
+  const opened = await openTemp(transfer, remote, source, facts, temp, claim)
   const { handle, from, hash } = opened
   let closed = false
   try {
@@ -57,11 +78,18 @@ async function stage(transfer: Transfer, item: Item, remote: RemoteFiles, source
   } catch (error) {
     const known = await sftpError(error, writing(transfer, temp), remote, { writes: true })
     if (!closed) await remote.close(handle).catch(() => undefined)
-    const keep = input.resume && known.code !== 'MHV_SSH_TRANSFER_CHANGED'
+    const keep = claim.resumes && known.code !== 'MHV_SSH_TRANSFER_CHANGED'
     if (!keep) await discard()
     ctx.log.debug('a file was not sent', { error_code: known.code, kept: keep })
     throw known
   }
+}
+
+async function refuseFalselyEmpty(source: FileHandle, path: string): Promise<void> {
+  const read = await readFd(source.fd, Buffer.alloc(1), 1, 0).catch((error: unknown) => {
+    throw localError(error, path)
+  })
+  if (read > 0) throw notEmpty(path)
 }
 
 /** A small file that was read whole. */
@@ -77,7 +105,8 @@ export interface WholeFile {
 /** Sends a small file in one request. Whatever fails, nothing of it is left. */
 export async function sendWhole(transfer: Transfer, item: Item, remote: RemoteFiles, file: WholeFile): Promise<Staged> {
   const { bytes, sha256, size, began } = file
-  const temp = tempPath(transfer, item, file)
+  // Whole files have no part to go on with: nobody else has the name.
+  const temp = tempPath(item, { id: onceId(transfer.ctx.run_id, item.remote) })
   const discard = () => remote.unlink(temp).catch(() => undefined)
   const handle = await createTemp(transfer, remote, file, temp)
   try {
@@ -98,11 +127,12 @@ export async function sendWhole(transfer: Transfer, item: Item, remote: RemoteFi
 
 const writing = ({ endpoint }: Transfer, path: string): SftpRequest => ({ doing: 'write', path, endpoint })
 
-function tempPath({ input, ctx }: Transfer, item: Item, facts: LocalFacts): string {
+function claimOf(transfer: Transfer, { local, remote }: Item, { size, mtimeMs }: LocalFacts): PartClaim {
+  return claimPart(transfer, { source: local, size, mtime: mtimeMs, target: remote })
+}
+
+function tempPath(item: Item, { id }: Pick<PartClaim, 'id'>): string {
   const { folder, name } = splitRemote(item.remote)
-  const id = input.resume
-    ? resumeId({ direction: 'upload', source: item.local, size: facts.size, mtime: facts.mtimeMs, target: item.remote })
-    : onceId(ctx.run_id)
   return joinRemote(folder, tempName(name, id))
 }
 
@@ -112,9 +142,10 @@ async function openTemp(
   source: FileHandle,
   facts: LocalFacts,
   temp: string,
+  claim: PartClaim,
 ): Promise<Opened> {
   const { input } = transfer
-  if (input.resume) {
+  if (claim.resumes) {
     const kept = await openKept(transfer, remote, source, facts, temp)
     if (kept !== undefined) return kept
   }
@@ -148,7 +179,10 @@ async function openKept(
   temp: string,
 ): Promise<Opened | undefined> {
   const { ctx, call, note } = transfer
-  const kept = await remote.lstat(temp)
+  const failed = async (error: unknown): Promise<never> => {
+    throw await sftpError(error, { doing: 'go on with', path: temp, endpoint: transfer.endpoint })
+  }
+  const kept = await remote.lstat(temp).catch(failed)
   if (kept === undefined || kept.kind !== 'file' || kept.size === 0 || kept.size > facts.size) return undefined
   const answer = await hashRemote(ctx.connection, call, [temp])
   if (answer.kind !== 'hashes') {
@@ -160,7 +194,7 @@ async function openKept(
     note('what was there from an earlier attempt was not the beginning of the file: it was sent anew')
     return undefined
   }
-  return { handle: await remote.open(temp, 'r+'), from: kept.size, hash }
+  return { handle: await remote.open(temp, 'r+').catch(failed), from: kept.size, hash }
 }
 
 /** Mode, time, durability, and the end of the handle: sent at once, since a server answers in order. */

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { defineOperation } from '../../../core/operation.ts'
+import { visibleJson } from '../../../core/visible-text.ts'
 import { CONNECT_ERRORS } from '../connect-codes.ts'
 import type { SshSettings } from '../settings.ts'
 import { RESULT_FILES } from './limits.ts'
@@ -194,7 +195,7 @@ function summaryOf(data: TransferData): string {
     ...(skipped > 0 ? [`${skipped} skipped`] : []),
   ]
   const reasons = data.files.flatMap((file) =>
-    file.skipped === null ? [] : [`skipped ${JSON.stringify(file.remote)}: ${file.skipped}`],
+    file.skipped === null ? [] : [`skipped ${visibleJson(file.remote)}: ${file.skipped}`],
   )
   return [facts.join('; '), ...reasons, ...notes].map((line) => `${line}\n`).join('')
 }
