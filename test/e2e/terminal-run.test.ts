@@ -110,20 +110,20 @@ test('a run that lasts longer than its bound says so, a second one is refused, a
 
 test('a shell within the shell, and a shell that ends', { timeout: 60_000 }, async () => {
   await using shell = await startShell(CASES[0] as Case)
+  const begun = shell.program.screen.end()
   await shell.program.type('exec 3>&1; sh -i\r')
-  await waitFor(
-    shell.program.screen,
-    { prompt: 'looks', after: shell.program.screen.end(), timeoutMs: 5_000 },
-    { clock },
-  )
+  const inner = await waitFor(shell.program.screen, { prompt: 'looks', after: begun, timeoutMs: 5_000 }, { clock })
+  assert.equal(inner.prompt_by, 'looks')
   const nested = await shell.run('echo "$0 nested"; false', 5_000, {
     nonce: shell.nonce,
     marksOutput: true,
     nested: true,
   })
   assert.deepEqual([nested.output, nested.exit_code], ['sh nested\n', 1])
+  const left = shell.program.screen.end()
   await shell.program.type('exit\r')
-  await waitFor(shell.program.screen, { prompt: true, after: shell.program.screen.end(), timeoutMs: 5_000 }, { clock })
+  const back = await waitFor(shell.program.screen, { prompt: true, after: left, timeoutMs: 5_000 }, { clock })
+  assert.equal(back.prompt_by, 'marks')
   assert.equal((await shell.run('echo back')).output, 'back\n')
   const ended = await shell.run('echo bye; exit 4')
   assert.deepEqual([ended.outcome, ended.output, ended.exit?.exit_code], ['exit', 'bye\nexit\n', 4])

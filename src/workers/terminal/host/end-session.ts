@@ -16,12 +16,15 @@ const LAST_POLL_MS = 50
 export async function endMembers(leader: number, graceMs: number): Promise<number> {
   const began = performance.now()
   const told = new Set<number>()
+  let empty = 0
   for (let pause = FIRST_POLL_MS; ; pause = Math.min(pause * 2, LAST_POLL_MS)) {
     // First, since most are gone by then: what is closed has had its HUP from the kernel.
     await delay(pause)
-    const members = sessionMembers(leader, began)
+    const members = sessionMembers(leader, empty === 0 ? began : performance.now())
     const passed = performance.now() - began
-    if (members.length === 0 || passed >= graceMs + AFTER_KILL_MS) return members.length
+    // One look takes a while: a process that it has not come to yet may start another one, which it does not see, and end.
+    empty = members.length === 0 ? empty + 1 : 0
+    if (empty === 2 || passed >= graceMs + AFTER_KILL_MS) return members.length
     for (const pid of members) {
       if (passed >= graceMs) signalQuietly(pid, ['SIGKILL'])
       else if (!told.has(pid)) signalQuietly(pid, ['SIGHUP', 'SIGCONT'])
