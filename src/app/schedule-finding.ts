@@ -4,6 +4,7 @@ import type { Registry } from '../core/registry.ts'
 import { decide, type PolicyQuestion, ruleToAdd } from '../governance/policy.ts'
 import { loadPolicy } from '../governance/policy-file.ts'
 import { schedulePrincipal } from '../runtime/schedule-call.ts'
+import { questionsOf } from '../runtime/steps/authorise.ts'
 import type { Finding } from '../surfaces/cli/doctor.ts'
 import type { InstanceSetting } from './setting.ts'
 
@@ -16,23 +17,26 @@ export async function schedulesFinding(registry: Registry, setting: InstanceSett
   // A policy that cannot be read is a finding of its own.
   const policy = await loadPolicy(setting.policyFile).catch(() => null)
   if (policy === null) return ok
-  const questions = list.map((schedule) => questionOf(registry, setting, schedule))
+  const questions = list.flatMap((schedule) => questionsFor(registry, setting, schedule))
   const refused = questions.filter((question) => decide(policy, question).decision !== 'allow')
   const [first] = refused
   if (first === undefined) return ok
-  const names = refused.map(({ principal }) => principal.id).join(', ')
+  const names = [...new Set(refused.map(({ principal }) => principal.id))].join(', ')
   const fix = `If they should be allowed, put rules under "rules:" in ${setting.policyFile}, such as\n${ruleToAdd(first)}`
   return { check: CHECK, level: 'warn', message: `the policy does not allow what they do: ${names}`, fix }
 }
 
-function questionOf(registry: Registry, { inventory }: InstanceSetting, schedule: Schedule): PolicyQuestion {
-  const { spec, worker, id } = registry.operation(schedule.operation)
+function questionsFor(
+  registry: Registry,
+  { inventory }: InstanceSetting,
+  schedule: Schedule,
+): readonly PolicyQuestion[] {
+  const operation = registry.operation(schedule.operation)
+  const { spec, worker } = operation
   const input = spec.input.parse(schedule.input)
-  return {
+  return questionsOf(operation, input, {
     principal: schedulePrincipal(schedule.name),
-    worker: worker.name,
-    operation: id,
     effect: spec.effectOf === undefined ? spec.effect : narrower(spec.effect, spec.effectOf(input)),
     target: schedule.target === null ? null : inventory.resolve(schedule.target, worker.name).target,
-  }
+  })
 }

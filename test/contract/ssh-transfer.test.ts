@@ -15,6 +15,7 @@ import {
 } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
+import { until } from '../helpers/processes.ts'
 import { leftovers, type TransferPlace, transferPlace } from '../helpers/ssh-transfer.ts'
 import { type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
 
@@ -270,7 +271,7 @@ suite('ssh.sftp_transfer', { skip }, () => {
     const remote = join(at.remote, 'growing')
     const running = at.run({ direction: 'upload', files: [{ local: 'growing', remote }], bandwidth_limit: 16_000_000 })
     const writing = (async () => {
-      await new Promise((resolve) => setTimeout(resolve, 150))
+      assert.ok(await until(async () => (await leftovers(at.remote)).length > 0), 'it is under way')
       await appendFile(local, 'more')
     })()
     await assert.rejects(running, { code: 'MHV_SSH_TRANSFER_CHANGED' })

@@ -22,24 +22,19 @@ export interface Compared {
   readonly said: string
 }
 
-/** Series that are measured at most. */
-const SERIES = 3
-
 /**
- * The middle times alone and beside something, in turns: what else the machine does meets both. It meets them unequally
- * where it is busy with other things, and what it takes from the slower side is not the doing of what is beside it: so
- * a series in which the time was more than doubled is measured again, and the best of three counts.
+ * The middle times alone and beside something, in turns: what else the machine does meets both, though not equally. So
+ * a series in which the time was more than doubled is measured twice more, and the middle one of the three counts.
  */
 export async function compare(measure: Measure, beside: Beside, rounds: number): Promise<Compared> {
-  let best: Compared | undefined
   await measure()
-  for (let series = 0; series < SERIES; series += 1) {
-    const next = await compareOnce(measure, beside, rounds)
-    if (best === undefined || next.beside / next.alone < best.beside / best.alone) best = next
-    if (best.beside <= 2 * best.alone) break
-  }
-  return best as Compared
+  const first = await compareOnce(measure, beside, rounds)
+  if (ratioOf(first) <= 2) return first
+  const all = [first, await compareOnce(measure, beside, rounds), await compareOnce(measure, beside, rounds)]
+  return all.sort((one, other) => ratioOf(one) - ratioOf(other))[1] as Compared
 }
+
+const ratioOf = ({ alone, beside }: Compared) => beside / alone
 
 async function compareOnce(measure: Measure, beside: Beside, rounds: number): Promise<Compared> {
   const times = { alone: [] as number[], beside: [] as number[] }
