@@ -38,6 +38,7 @@ export function createDemos(parts: SettingParts): CliApp['demos'] {
         connections: Math.min(MOST_CONNECTIONS, devices),
         protocol: address.protocol,
         behaviour: behaviourOf,
+        forget: true,
         client: {
           username,
           password,

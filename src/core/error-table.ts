@@ -230,10 +230,11 @@ const ROWS = {
   MHV_MQTT_PUBLISH_PARTIAL: ['permanent', 502, EXIT.permanent, after, false, 'Some messages of the batch were sent, and others were not.', 'See in the details which ones failed and why; publish only these again.'],
   MHV_MQTT_SUBSCRIBE_REJECTED: ['permanent', 502, EXIT.permanent, before, false, 'The broker refused the subscription.', 'See the reason in the message.'],
   MHV_MQTT_OUTBOX_FULL: ['resource', 429, EXIT.resource, before, true, 'The outbox of the target has no room: nothing was accepted.', 'Call again when the broker is reachable, drop what is not needed any more (`mahavishnu mqtt outbox-drop`), or raise mqtt.outbox.max_size.'],
-  MHV_MQTT_MESSAGE_GIVEN_UP: ['resource', 504, EXIT.resource, unknown, false, 'The message was held in the outbox, and given up before a broker acknowledged it.', 'Publish it again if it is still wanted; give it a longer expiry_seconds, or the outbox more room (mqtt.outbox.max_size).'],
+  MHV_MQTT_MESSAGE_GIVEN_UP: ['resource', 503, EXIT.resource, unknown, false, 'The message was held in the outbox, and given up before a broker acknowledged it.', 'Publish it again if it is still wanted; give it a longer expiry_seconds, or the outbox more room (mqtt.outbox.max_size).'],
   MHV_MQTT_SUBSCRIPTIONS_FULL: ['resource', 429, EXIT.resource, before, true, 'The connection has as many subscriptions as it may.', 'Use fewer and wider filters, or raise mqtt.throttling.max_subscription_count.'],
   MHV_MQTT_OTA_URL_DENIED: ['permission', 403, EXIT.permission, before, false, 'The address of the firmware is not one that devices may be told to load.', 'Correct the address, or add its folder to mqtt.ota.allowed_urls, if it should be allowed.'],
   MHV_MQTT_OTA_STOPPED: ['permanent', 502, EXIT.permanent, after, false, 'More devices failed to update than may, and no further device was told.', 'See in the details why they failed; correct the cause, and roll out to the devices that are not updated.'],
+  MHV_MQTT_CUT_SHORT: ['permanent', 502, EXIT.unknown_effect, unknown, false, 'The broker, or the journal, refused in the middle what the operation needs to go on; devices had been told by then.', 'See the message for the reason and correct it; the output of the run says how far each device came.'],
   MHV_MQTT_RESPONSE_TIMEOUT: ['transient', 504, EXIT.timeout, unknown, false, 'The request was sent, and no response came in time.', 'Check that somebody answers requests on that topic; find out what the request did before sending it again.'],
 
   // manager

@@ -28,6 +28,8 @@ export interface RecordPlace {
 
 export interface RecordQuery {
   readonly stream: string
+  /** Only records of exactly this key. */
+  readonly key?: string
   /** Only records whose key begins with it. */
   readonly key_prefix?: string
   /** `at` at or after, and before. */

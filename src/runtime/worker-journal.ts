@@ -1,6 +1,6 @@
 import type { WorkerRecords, WorkerState } from '../core/context.ts'
 import { mhvError } from '../core/errors.ts'
-import type { NewRecord } from '../core/records.ts'
+import { MAX_RECORD_BYTES, type NewRecord } from '../core/records.ts'
 import type { Redactor } from '../governance/redaction.ts'
 import type { Store } from '../store/store.ts'
 
@@ -35,7 +35,9 @@ export function recordsOf({ store, redactor }: Parts, worker: string): WorkerRec
     const stream = redactor.stream()
     const [head, tail] = [stream.push(payload), stream.end()]
     const bytes = tail.byteLength === 0 ? head : Buffer.concat([head, tail])
-    return { key: redactor.text(key), at, payload: bytes, meta: redactor.deep(meta) }
+    // What stands in the place of a secret may be longer; what it was given was not too long.
+    const most = Math.max(payload.byteLength, MAX_RECORD_BYTES)
+    return { key: redactor.text(key), at, payload: bytes.subarray(0, most), meta: redactor.deep(meta) }
   }
   return {
     append: (stream, records) => store.appendRecords(worker, stream, records.map(masked)),

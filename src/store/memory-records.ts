@@ -11,8 +11,12 @@ interface Kept {
 
 const byPlace = (a: Kept, b: Kept) => a.record.at - b.record.at || a.record.id - b.record.id
 
-function matches({ at, id, key }: StoredRecord, { key_prefix = '', since, until, before }: RecordQuery): boolean {
+function matches(
+  { at, id, key }: StoredRecord,
+  { key: exact, key_prefix = '', since, until, before }: RecordQuery,
+): boolean {
   return (
+    (exact === undefined || key === encodeText(exact)) &&
     key.startsWith(encodeText(key_prefix)) &&
     (since === undefined || at >= since) &&
     (until === undefined || at < until) &&

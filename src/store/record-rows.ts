@@ -41,7 +41,7 @@ export function decodeRecordStats(row: Row | undefined): RecordStats {
 
 /** A page of records, newest first. The page is found in the index, and only its own rows are read. */
 export function recordsQuery(worker: string, query: RecordQuery): Sql {
-  const { stream, key_prefix = '', since, until, before, limit } = query
+  const { stream, key, key_prefix = '', since, until, before, limit } = query
   const found: (readonly [text: string, ...values: SqlValue[]])[] = [
     ['worker = ?', encodeText(worker)],
     ['stream = ?', encodeText(stream)],
@@ -49,6 +49,7 @@ export function recordsQuery(worker: string, query: RecordQuery): Sql {
   if (since !== undefined) found.push(['at >= ?', since])
   if (until !== undefined) found.push(['at < ?', until])
   if (before !== undefined) found.push(['(at, id) < (?, ?)', before.at, before.id])
+  if (key !== undefined) found.push(['key = ?', encodeText(key)])
   // Not LIKE: that has wildcards, and knows no case.
   if (key_prefix !== '')
     found.push(['substr(key, 1, ?) = ?', [...encodeText(key_prefix)].length, encodeText(key_prefix)])

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import mqtt, { type IClientOptions, type IPublishPacket, type MqttClient } from 'mqtt'
 import {
   createSimulatedDevice,
@@ -19,6 +20,8 @@ export interface SimulatorOptions {
   readonly behaviour?: (id: string, index: number) => DeviceBehaviour
   /** Whether each keeps its status at the broker: `online`, and `offline` when it ends. Default: true. */
   readonly status?: boolean
+  /** Whether what they had the broker keep is removed when they end in order. Default: false, as devices do. */
+  readonly forget?: boolean
   /** Credentials, TLS and the like, as mqtt.js takes them. */
   readonly client?: IClientOptions
 }
@@ -41,10 +44,14 @@ const FILTERS_AT_ONCE = 200
 /** Connections that are made at once. */
 const CONNECTS_AT_ONCE = 50
 const RECONNECT_MS = 200
+/** Whoever ends does not wait longer for a broker that has no answer, in milliseconds. */
+const GOODBYE_MS = 5_000
 
 interface Line {
   readonly client: MqttClient
   readonly ids: readonly string[]
+  /** Topics on which the broker keeps something of them. */
+  readonly kept: Set<string>
 }
 
 /** Resolves when every device is connected and subscribed. Throws what keeps a connection from being made. */
@@ -55,9 +62,11 @@ export async function startDeviceSimulator(options: SimulatorOptions): Promise<D
   const devices = new Map<string, SimulatedDevice>()
 
   function send(id: string, { topic, payload, retain = false, correlation_data }: SentByDevice, qos: 0 | 1 = 1) {
-    const client = lines.get(id)?.client
-    if (client === undefined || client.disconnecting) return Promise.resolve()
+    const line = lines.get(id)
+    if (line === undefined || line.client.disconnecting) return Promise.resolve()
+    const { client, kept } = line
     counts.sent += 1
+    if (retain) kept.add(topic)
     const properties =
       correlation_data === undefined || options.protocol === '3.1.1'
         ? {}
@@ -95,7 +104,7 @@ export async function startDeviceSimulator(options: SimulatorOptions): Promise<D
     const client = await connect(options, own)
     client.on('message', receive)
     client.on('error', () => undefined)
-    const line = { client, ids: own }
+    const line = { client, ids: own, kept: new Set<string>() }
     for (const id of own) lines.set(id, line)
     const filters = own.flatMap((id) => [`mahavishnu/commands/${id}`, `mahavishnu/ota/${id}`])
     for (let at = 0; at < filters.length; at += FILTERS_AT_ONCE) {
@@ -106,9 +115,19 @@ export async function startDeviceSimulator(options: SimulatorOptions): Promise<D
     if (status) await Promise.all(own.map((id) => send(id, statusOf(id, 'online'))))
   }
 
+  async function sayGoodbye({ client, ids: own, kept }: Line): Promise<void> {
+    if (status) await Promise.all(own.map((id) => send(id, statusOf(id, 'offline'))))
+    if (options.forget !== true) return
+    // An empty message is kept by nobody: MQTT 5, 3.3.1.3.
+    const forgotten = [...kept].map((topic) => client.publishAsync(topic, '', { qos: 1, retain: true }))
+    await Promise.allSettled(forgotten)
+  }
+
   async function end(line: Line, quietly: boolean): Promise<void> {
     for (const id of line.ids) devices.get(id)?.stop()
-    if (status && !quietly) await Promise.all(line.ids.map((id) => send(id, statusOf(id, 'offline'))))
+    const late = new AbortController()
+    if (!quietly) await Promise.race([sayGoodbye(line), delay(GOODBYE_MS, undefined, { signal: late.signal })])
+    late.abort()
     await line.client.endAsync(true)
   }
 

@@ -93,6 +93,8 @@ export function describeRecords(withStore: WithStore): void {
       )
       assert.deepEqual(await keysOf(store, { key_prefix: 'a/' }), ['a/💾', 'a/2', 'a/1'])
       assert.deepEqual(await keysOf(store, { key_prefix: 'a%' }), ['a%'])
+      assert.deepEqual(await keysOf(store, { key: 'a/1' }), ['a/1'])
+      assert.deepEqual(await keysOf(store, { key: 'a/' }), [])
       assert.deepEqual(await keysOf(store, { key_prefix: 'a/💾' }), ['a/💾'])
       assert.deepEqual(await keysOf(store, { key_prefix: 'é' }), ['é/1'])
       assert.deepEqual(await keysOf(store, { since: SAMPLE_START + 5, until: SAMPLE_START + 7 }), ['é/1', 'a/💾'])

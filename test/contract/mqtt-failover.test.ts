@@ -108,8 +108,26 @@ suite('MQ-03: failover', { skip }, () => {
     // The broker had kept the session: it was not asked again.
     const asked = (await broker.log()).match(/\tkept\/# \(QoS 1\)/g)
     assert.equal(asked?.length, 1)
-    assert.equal(session.facts().lost, 1)
+    assert.deepEqual([session.facts().lost, session.facts().sessions_lost], [1, 0])
     await proxy.close()
+  })
+
+  test('MQ-01: a broker that has lost the session, and so what it had acknowledged for it, is found out', async () => {
+    const before = await startMosquitto()
+    await using worker = await startMqttWorker()
+    const session = worker.session(brokerTarget(before))
+    await session.subscribe('kept/#', { qos: 1, signal: never, ...recorder() })
+    await before.kill()
+    await before.stop()
+    // Without persistence: it knows nothing of those before.
+    await using after = await startMosquitto({ port: before.port })
+    assert.ok(await until(() => session.endpoint() === after.url))
+    assert.equal(session.facts().sessions_lost, 1)
+    const warned = worker.log.lines.filter((line) => /has lost the session/.test(line.message))
+    assert.deepEqual(
+      warned.map(({ fields }) => fields['endpoint']),
+      [after.url],
+    )
   })
 
   test('what comes a second time is marked: the same text over two brokers, the same message id', async () => {

@@ -165,7 +165,7 @@ suite('topic rules of mqtt', { skip }, () => {
   test('decide by topic and by who asks', async () => {
     await using broker = await startMosquitto()
     const rules = [
-      { principals: ['agent:*'], topics: ['mahavishnu/ota/#'], decision: 'deny' as const },
+      { principals: ['agent:*'], topics: ['mahavishnu/config/#'], decision: 'deny' as const },
       { topics: ['mahavishnu/#', 'sensors/#'], decision: 'allow' as const },
     ]
     await using worker = await startMqttWorker({ settings: { topic_rules: rules } })
@@ -175,8 +175,8 @@ suite('topic rules of mqtt', { skip }, () => {
     const hear = (principal: string, filter: string) =>
       subscribe.run(worker.context(target, { principal }), subscribe.input.parse({ filters: [filter], seconds: 0.1 }))
     const denied = { code: 'MHV_MQTT_TOPIC_DENIED' }
-    assert.equal((await send('user:a', 'mahavishnu/ota/d1')).state, 'delivered')
-    await assert.rejects(send('agent:b', 'mahavishnu/ota/d1'), denied)
+    assert.equal((await send('user:a', 'mahavishnu/config/d1')).state, 'delivered')
+    await assert.rejects(send('agent:b', 'mahavishnu/config/d1'), denied)
     await assert.rejects(send('user:a', 'other'), denied)
     assert.equal((await hear('agent:b', 'sensors/+/t')).ended_by, 'time')
     // It would also take what is denied.

@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { stringify } from 'yaml'
 import { createRegistry } from '../../src/core/registry.ts'
 import { workers } from '../../src/workers/index.ts'
 import { runHere, surfaceApp, surfaceComposition } from '../helpers/mcp-cli-fixture.ts'
 import { type Mosquitto, mosquittoMissing, startMosquitto } from '../helpers/mosquitto.ts'
+import { until } from '../helpers/processes.ts'
 
 const skip = mosquittoMissing()
 
@@ -33,6 +37,17 @@ suite('mahavishnu demo mqtt', { skip }, () => {
     await broker?.stop()
     if (folder !== undefined) await rm(folder, { recursive: true, force: true })
   })
+  async function nothingIsKept(): Promise<void> {
+    const looked = await runHere(['mqtt', 'retained', 'site-1', '--filters', '#', '--json', '--folder', folder], {
+      app,
+    })
+    assert.equal(looked.code, 0, looked.stderr)
+    const { data } = JSON.parse(looked.stdout) as { data: { messages: readonly { topic: string }[] } }
+    assert.deepEqual(
+      data.messages.map(({ topic }) => topic).filter((topic) => !topic.startsWith('mahavishnu/clients/')),
+      [],
+    )
+  }
   const demo = (...args: string[]) => runHere(['demo', 'mqtt', ...args, '--folder', folder], { app })
 
   test('shows a command, states and an update, each as the run that it is', async () => {
@@ -45,6 +60,30 @@ suite('mahavishnu demo mqtt', { skip }, () => {
     assert.match(stdout, /19 of 20 devices updated to 2\.0\.0, 1 failed/)
     assert.match(stdout, /demo-0003 failed: no luck while verified/)
     assert.doesNotMatch(stdout + stderr, /the password/)
+    await nothingIsKept()
+  })
+
+  test('Ctrl-C ends it, and nothing of it stays at the broker', async () => {
+    const bin = join(import.meta.dirname, '../../src/bin.ts')
+    const args = [bin, 'demo', 'mqtt', 'site-1', '--devices', '50', '--folder', folder]
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+    try {
+      const ended = once(child, 'exit')
+      let said = ''
+      child.stderr.setEncoding('utf8').on('data', (text: string) => {
+        said += text
+      })
+      assert.ok(await until(() => said.includes('simulated devices are connected'), 30_000), said)
+      child.kill('SIGINT')
+      const late = new AbortController()
+      const outcome = await Promise.race([ended, delay(20_000, 'it runs on', { signal: late.signal })])
+      late.abort()
+      assert.ok(Array.isArray(outcome) && outcome[0] !== 0, `${outcome}`)
+      assert.match(said, /MHV_RUN_CANCELLED/)
+      await nothingIsKept()
+    } finally {
+      child.kill('SIGKILL')
+    }
   })
 
   test('--json has one document with the results of all steps', async () => {

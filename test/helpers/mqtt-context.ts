@@ -43,6 +43,8 @@ export async function startMqttWorker(
   options: {
     settings?: z.input<typeof mqttSettings>
     secrets?: Readonly<Record<string, string>>
+    /** Values that were resolved as secrets: the journal refuses them in the state, and masks them in records. */
+    known_secrets?: readonly string[]
     /** Where outbox and messages are kept; otherwise in memory. */
     store?: Store
     /** Targets of the inventory, by name. */
@@ -56,6 +58,7 @@ export async function startMqttWorker(
   const attempts: ConnectAttempt[] = []
   const secrets = tableSecrets(options.secrets)
   const kept = { store: options.store ?? createMemoryStore(), redactor: createRedactor() }
+  for (const value of options.known_secrets ?? []) kept.redactor.add(value)
   const journal = { state: stateOf(kept, 'mqtt'), records: recordsOf(kept, 'mqtt') }
   const need = async (port: string): Promise<never> => {
     throw mhvError('MHV_PORT_MISSING', port)

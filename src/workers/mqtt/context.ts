@@ -1,7 +1,8 @@
 import type { OperationContext } from '../../core/context.ts'
-import { mhvError } from '../../core/errors.ts'
+import { mhvError, toMhvError } from '../../core/errors.ts'
 import type { MqttWorker } from './background.ts'
 import type { MqttSession } from './client/mqtt-session.ts'
+import { allowPublish, allowSubscribe } from './client/topic-rules.ts'
 import type { MqttSettings, MqttTarget } from './settings.ts'
 
 export type MqttContext = OperationContext<MqttWorker, MqttSettings, MqttTarget>
@@ -10,6 +11,28 @@ export type MqttContext = OperationContext<MqttWorker, MqttSettings, MqttTarget>
 export function sessionOf(ctx: MqttContext): MqttSession {
   if (ctx.target === null) throw mhvError('MHV_TARGET_REQUIRED', 'a broker is needed')
   return ctx.connection.broker({ target: ctx.target.address, settings: ctx.settings })
+}
+
+type Asking = Pick<MqttContext, 'settings' | 'principal'>
+
+/** Whether the topic rules let the caller receive all that a filter takes. */
+export function mayReceive({ settings, principal }: Asking, filter: string): boolean {
+  return passes(() => allowSubscribe(settings.topic_rules, principal, filter))
+}
+
+/** Whether the topic rules let the caller publish to a topic. */
+export function maySend({ settings, principal }: Asking, topic: string): boolean {
+  return passes(() => allowPublish(settings.topic_rules, principal, topic))
+}
+
+function passes(check: () => void): boolean {
+  try {
+    check()
+    return true
+  } catch (error) {
+    if (toMhvError(error).code === 'MHV_MQTT_TOPIC_DENIED') return false
+    throw error
+  }
 }
 
 /** Codes that any operation may end with, since it needs a connection. */

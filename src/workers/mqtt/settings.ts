@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { secretReference } from '../../core/secret-reference.ts'
 import { identitySettings } from './client/identity-settings.ts'
+import { topicFilter } from './client/topic-filter.ts'
 import { otaSettings } from './ota/settings.ts'
 import { outboxSettings } from './outbox/settings.ts'
 import { messageSettings, standingSubscription } from './standing/settings.ts'
@@ -10,16 +11,6 @@ const count = (least: number, most: number) => z.number().int().min(least).max(m
 const path = () => z.string().regex(/^[^\0\r\n]+$/, { error: 'must be a path' })
 const MEBIBYTE = 1_048_576
 
-/** Longest UTF-8 string of the protocol, in bytes: MQTT 5, 1.5.4. Topics and client ids are such strings. */
-export const MAX_STRING_BYTES = 65_535
-
-const topicText = () =>
-  z
-    .string()
-    .min(1)
-    .max(MAX_STRING_BYTES)
-    .regex(/^[^\0]*$/, { error: 'must not contain a NUL' })
-
 export const topicRule = z.strictObject({
   principals: z.array(z.string().min(1).max(300)).min(1).default(['*']).describe('who: patterns with * and ?'),
   actions: z
@@ -27,7 +18,7 @@ export const topicRule = z.strictObject({
     .min(1)
     .default(['publish', 'subscribe'])
     .describe('what it is about'),
-  topics: z.array(topicText()).min(1).describe('topic filters, with + and #'),
+  topics: z.array(topicFilter()).min(1).describe('topic filters, with + and #'),
   decision: z
     .enum(['allow', 'deny'])
     .describe('the first rule that fits decides; where there are rules, none means deny'),
@@ -76,6 +67,12 @@ export const mqttSettings = z.object({
   keepalive: count(5, 65_535)
     .default(30)
     .describe('seconds after which a silent connection is asked for a sign of life'),
+  ack_timeout: seconds(86_400)
+    .default(60)
+    .describe(
+      'seconds without the acknowledgement of a QoS 1 or 2 message after which the connection is given up; the message ' +
+        'goes again over the next',
+    ),
   session_expiry: count(0, 4_294_967_294)
     .default(300)
     .describe('seconds for which a broker keeps subscriptions and messages while the connection is lost (MQTT 5)'),
@@ -127,6 +124,9 @@ export const mqttSettings = z.object({
   subscriptions: z
     .array(standingSubscription)
     .max(1_000)
+    .refine((list) => new Set(list.map(({ name }) => name)).size === list.length, {
+      error: 'must not use a name twice',
+    })
     .default([])
     .describe('standing subscriptions: made at start, kept over restarts; their messages go to the journal'),
   messages: messageSettings

@@ -27,7 +27,7 @@ suite('choice of the broker', () => {
     const choice = choiceOf(2)
     choice.failed(false)
     choice.failed(false)
-    choice.succeeded(0)
+    choice.succeeded(0, true)
     choice.failed(false)
     choice.failed(false)
     assert.equal(choice.current(), 0)
@@ -62,7 +62,13 @@ suite('choice of the broker', () => {
       choice.wait(() => 0),
       0,
     )
-    choice.succeeded(0)
+    // A link that has not lasted long is no reason to hurry: a broker that cuts every one would be asked without end.
+    choice.succeeded(0, false)
+    assert.equal(
+      choice.wait(() => 1),
+      1_000,
+    )
+    choice.succeeded(0, true)
     assert.equal(
       choice.wait(() => 1),
       100,

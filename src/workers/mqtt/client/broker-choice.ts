@@ -2,8 +2,8 @@
 export interface BrokerChoice {
   /** Index of the broker to use now. */
   current(): number
-  /** A link is up and has lasted. */
-  succeeded(index: number): void
+  /** A link has lasted; `long` where it did for so long that the next wait may be the shortest again. */
+  succeeded(index: number, long: boolean): void
   /** A try failed, or a link did not last. `refused`: for a reason that time does not heal, so the next one is due. */
   failed(refused: boolean): Failed
   /** Milliseconds to wait before the next try: full jitter over all failures in a row. */
@@ -38,10 +38,10 @@ export function createBrokerChoice({ brokers, threshold, base_ms, cap_ms }: Brok
 
   return {
     current: () => index,
-    succeeded(which) {
+    succeeded(which, long) {
       index = which
       here = 0
-      failures = 0
+      failures = long ? 0 : failures + 1
       given = 0
       refusals = 0
     },

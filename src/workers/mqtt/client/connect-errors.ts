@@ -51,7 +51,7 @@ export function connectError(thrown: unknown, endpoint: Endpoint): MhvError {
 /** The broker's own no. `code` is that of MQTT 5, or of 3.1.1, where the two do not overlap. */
 export function refusedConnect(code: number, text: string | undefined, endpoint: Endpoint): MhvError {
   const reason = connackReason(code)
-  const said = text === undefined ? '' : `; it says: ${plain(text)}`
+  const said = saidBy(text)
   const options = { details: { endpoint: endpoint.name, reason_code: reason } }
   const why = `${endpoint.name} refused the connection, ${reasonText(reason)}${said}`
   if (reason === BAD_CREDENTIALS || reason === NOT_AUTHORIZED || reason === 138 || reason === 140) {
@@ -64,6 +64,11 @@ export function refusedConnect(code: number, text: string | undefined, endpoint:
 export function isRefusal(error: MhvError): boolean {
   const { category, retryable } = ERROR_TABLE[error.code]
   return !retryable && category !== 'transient' && category !== 'network'
+}
+
+/** What a broker adds to a reason code, where it does. */
+export function saidBy(text: string | undefined): string {
+  return text === undefined ? '' : `; it says: ${plain(text)}`
 }
 
 /** Text of a broker: bounded, and without anything that a terminal would take for more than text. */

@@ -19,16 +19,32 @@ export function createMqttConnection(context: WorkerContext<MqttSettings>): Mqtt
   const sessions = new Map<string, OwnedSession>()
   /** The inventory gives the same objects every time, where the worker is not in a process of its own. */
   const found = new WeakMap<MqttTarget, WeakMap<MqttSettings, OwnedSession>>()
+  /** Targets with a client id of their own that have a session. */
+  const taken: MqttTarget[] = []
   let closed = false
 
   function sessionFor({ target, settings }: BrokerCall): OwnedSession {
     const key = JSON.stringify([target, ownSettings(settings)])
     let session = sessions.get(key)
     if (session === undefined) {
+      refuseTheTaken(target)
       session = createSession({ target, settings, client_id: target.client_id ?? newClientId(), context })
       sessions.set(key, session)
+      if (target.client_id !== undefined) taken.push(target)
     }
     return session
+  }
+
+  /** Two sessions of ours with one client id would throw each other out of the broker, for ever. */
+  function refuseTheTaken({ client_id, brokers }: MqttTarget): void {
+    if (client_id === undefined) return
+    const urls = new Set(brokers.map(({ url }) => url))
+    for (const other of taken) {
+      const { url } = other.brokers.find((broker) => urls.has(broker.url)) ?? {}
+      if (other.client_id !== client_id || url === undefined) continue
+      const why = `client_id ${JSON.stringify(client_id)} is in use at ${url} by another target, or the same one with other settings`
+      throw mhvError('MHV_MQTT_CONNECT_REJECTED', why, { details: { endpoint: url, client_id } })
+    }
   }
 
   return {
@@ -58,6 +74,7 @@ export function createMqttConnection(context: WorkerContext<MqttSettings>): Mqtt
         duplicates: sum((facts) => facts.duplicates),
         impostors: sum((facts) => facts.impostors),
         lost: sum((facts) => facts.lost),
+        sessions_lost: sum((facts) => facts.sessions_lost),
         switches: sum((facts) => facts.switches),
         failures: sum((facts) => facts.failures),
         buffered_bytes: sum((facts) => facts.buffered_bytes),
@@ -71,9 +88,17 @@ export function createMqttConnection(context: WorkerContext<MqttSettings>): Mqtt
   }
 }
 
-/** Without what every worker has, such as its retries: that is of no concern to a connection. */
+/** Without what is of no concern to a connection: what every worker has, and what is done by others over it. */
 function ownSettings(settings: MqttSettings): unknown {
-  const { topic_rules: _rules, ...own } = settings
+  const {
+    topic_rules: _rules,
+    outbox: _o,
+    ota: _ota,
+    subscriptions: _s,
+    messages: _m,
+    request_timeout: _t,
+    ...own
+  } = settings
   const { admission: _a, retry: _r, circuit_breaker: _c, dead_letters: _d, ...rest } = own as Record<string, unknown>
   return rest
 }

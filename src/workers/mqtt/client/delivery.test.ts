@@ -119,10 +119,17 @@ suite('delivery of received messages', () => {
   test('a consumer that fails gets nothing more, and what it had is never acknowledged', async () => {
     const consumer = slow()
     const done: string[] = []
-    for (const text of ['a', 'b']) void consumer.delivery.push(incoming(text, 1))?.then(() => done.push(text))
+    for (const text of ['a', 'b']) {
+      const wait = consumer.delivery.push(incoming(text, 1))
+      wait?.then(
+        () => done.push(text),
+        () => done.push(`not ${text}`),
+      )
+    }
     await consumer.fail(new Error('disk full'))
-    assert.equal(consumer.delivery.push(incoming('c', 1)), undefined)
-    assert.deepEqual([consumer.seen, done, consumer.budget.used], [['a'], [], 0])
+    await assert.rejects(consumer.delivery.push(incoming('c', 1)) ?? Promise.resolve(), /disk full/)
+    assert.equal(consumer.delivery.push(incoming('d', 0)), undefined)
+    assert.deepEqual([consumer.seen, done, consumer.budget.used], [['a'], ['not a', 'not b'], 0])
     assert.match(String(consumer.failure()), /disk full/)
   })
 

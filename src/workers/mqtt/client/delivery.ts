@@ -20,13 +20,16 @@ export interface DeliveryOptions {
 
 interface Held {
   readonly message: IncomingMessage
-  /** Acknowledges it; undefined for QoS 0. */
-  readonly done: (() => void) | undefined
+  /** Of its acknowledgement; undefined for QoS 0. */
+  readonly done: PromiseWithResolvers<void> | undefined
 }
 
 /** Hands messages to one consumer, one after the other, and holds a bounded number of them while it is busy. */
 export interface Delivery {
-  /** Returns a promise where the acknowledgement of a QoS 1 or 2 message has to wait. */
+  /**
+   * Returns a promise where the acknowledgement of a QoS 1 or 2 message has to wait. It rejects where the consumer has
+   * failed: then there must be none.
+   */
   push(message: IncomingMessage): Promise<void> | undefined
   /** Nothing more is handed over; what is held is acknowledged, since nobody wants it any more. */
   close(): void
@@ -44,6 +47,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   let droppable = 0
   let busy = false
   let closed = false
+  let failure: unknown
 
   function take(): Held | undefined {
     const first = held[head]
@@ -62,7 +66,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   }
 
   /** A payload is a view of what was read at once, up to 64 KiB: held as it is, it would keep all of that alive. */
-  function hold(message: IncomingMessage, done: (() => void) | undefined): void {
+  function hold(message: IncomingMessage, done: Held['done']): void {
     held.push({ message: { ...message, payload: Buffer.from(message.payload) }, done })
     budget.used += message.payload.length
     if (done === undefined) droppable += 1
@@ -89,34 +93,38 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     return !full(bytes)
   }
 
-  async function drain(first: Promise<void>, done: (() => void) | undefined): Promise<void> {
+  async function drain(first: Promise<void>, firstDone: Held['done']): Promise<void> {
+    let done = firstDone
     busy = true
     try {
       await first
-      done?.()
+      done?.resolve()
       while (!closed) {
         const next = take()
         if (next === undefined) break
+        done = next.done
         const handled = onMessage(next.message)
         if (handled !== undefined) await handled
-        next.done?.()
+        done?.resolve()
       }
     } catch (error) {
       closed = true
-      release(false)
+      failure = error ?? new Error('the consumer failed')
+      done?.reject(error)
+      release((each) => each.reject(error))
       onFailed(error)
     } finally {
       busy = false
     }
   }
 
-  function release(acknowledge: boolean): void {
-    for (let next = take(); next !== undefined; next = take()) if (acknowledge) next.done?.()
+  function release(how: (done: PromiseWithResolvers<void>) => void): void {
+    for (let next = take(); next !== undefined; next = take()) if (next.done !== undefined) how(next.done)
   }
 
   return {
     push(message) {
-      if (closed) return undefined
+      if (closed) return failure === undefined || message.qos === 0 ? undefined : Promise.reject(failure)
       if (!busy) {
         let handled: void | Promise<void>
         try {
@@ -125,20 +133,22 @@ export function createDelivery(options: DeliveryOptions): Delivery {
           handled = Promise.reject(error)
         }
         if (handled === undefined) return undefined
-        const { promise, resolve } = Promise.withResolvers<void>()
-        void drain(handled, resolve)
-        return message.qos === 0 ? undefined : promise
+        const done = message.qos === 0 ? undefined : Promise.withResolvers<void>()
+        void drain(handled, done)
+        return done?.promise
       }
       if (message.qos === 0) {
         if (makeRoom(message.payload.length)) hold(message, undefined)
         else onDrop()
         return undefined
       }
-      return new Promise((resolve) => hold(message, resolve))
+      const done = Promise.withResolvers<void>()
+      hold(message, done)
+      return done.promise
     },
     close() {
       closed = true
-      release(true)
+      release((done) => done.resolve())
     },
   }
 }

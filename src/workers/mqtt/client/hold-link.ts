@@ -27,10 +27,15 @@ export async function holdLink(parts: HoldParts): Promise<{ readonly lost: MhvEr
   const signal = AbortSignal.any([done.signal, ended])
   if (settings.subscription_health_check > 0) void probe.watch(link, signal)
   const back = at === 0 ? new Promise<never>(() => undefined) : firstIsBack(parts, signal)
+  let taken = false
   try {
-    return await Promise.race([link.over.then((lost) => ({ lost })), back])
+    const next = await Promise.race([link.over.then((lost) => ({ lost })), back])
+    taken = 'link' in next
+    return next
   } finally {
     done.abort()
+    // Both came at once: a link that nobody knows of would keep the session from the next one.
+    if (!taken) void back.then((late) => late.link.end(false))
   }
 }
 

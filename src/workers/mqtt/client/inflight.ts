@@ -1,10 +1,11 @@
 import type { Clock } from '../../../core/clock.ts'
 import { type MhvError, mhvError, systemCode } from '../../../core/errors.ts'
 import { createAbortGroup } from './abort-group.ts'
+import { createAckWatch } from './ack-watch.ts'
 import type { Endpoint } from './endpoint.ts'
 import type { BrokerLimits } from './link.ts'
 import type { MqttClient } from './mqtt-library.ts'
-import type { OutgoingMessage, PublishAck } from './mqtt-session.ts'
+import type { OutgoingMessage, PublishAck, SendListener } from './mqtt-session.ts'
 import { NOT_AUTHORIZED, PACKET_TOO_LARGE, reasonText } from './reason-codes.ts'
 import { createSending } from './sending.ts'
 
@@ -14,10 +15,9 @@ const HEADER = 64
 interface Item {
   readonly message: OutgoingMessage
   readonly signal: AbortSignal
+  readonly listener: SendListener
   sent: boolean
   settled: boolean
-  resolve(ack: PublishAck): void
-  reject(error: unknown): void
 }
 
 export interface InflightParts {
@@ -29,7 +29,10 @@ export interface InflightParts {
   /** MQTT 5, and not 3.1.1. */
   readonly five: boolean
   readonly clock: Clock
+  /** Seconds without the acknowledgement that is due next, after which the link is given up. */
+  readonly ack_timeout: number
   isOpen(): boolean
+  finish(reason: MhvError): void
   readonly over: Promise<MhvError>
 }
 
@@ -41,8 +44,7 @@ export function createInflight(parts: InflightParts) {
   const aborts = createAbortGroup<Item>((item, reason) => {
     // What was sent stays in flight, and keeps its place in the window until it is acknowledged.
     if (!item.sent) open.delete(item)
-    settle(item)
-    item.reject(reason)
+    fail(item, reason)
   })
   /** QoS 1 and 2, which wait for a place in the window. */
   const waiting = createQueue<Item>()
@@ -50,23 +52,42 @@ export function createInflight(parts: InflightParts) {
   const unsent = createQueue<Item>()
   let inflight = 0
   let draining = false
+  const watch = createAckWatch({
+    clock,
+    seconds: parts.ack_timeout,
+    oldest: oldestSent,
+    unwritten: () => client.stream.writableLength,
+    onOverdue() {
+      const why = `${endpoint.name}: the connection was lost: a message was not acknowledged within ${parts.ack_timeout} s`
+      const details = { endpoint: endpoint.name, unacknowledged: true }
+      parts.finish(mhvError('MHV_MQTT_CONNECTION_LOST', why, { details }))
+    },
+  })
 
   void parts.over.then((reason) => {
+    watch.stop()
     for (const item of open) fail(item, lostError(item, reason))
     open.clear()
     waiting.clear()
     unsent.clear()
   })
 
-  function settle(item: Item): void {
-    if (item.settled) return
+  /** Whether it had no end yet: a listener is told of one. */
+  function settle(item: Item): boolean {
+    if (item.settled) return false
     item.settled = true
     aborts.remove(item.signal, item)
+    return true
   }
 
   function fail(item: Item, error: unknown): void {
-    settle(item)
-    item.reject(error)
+    if (settle(item)) item.listener.failed(error, item.message)
+  }
+
+  /** The first of QoS 1 or 2: where it waits for its place, so do all behind it. */
+  function oldestSent(): Item | undefined {
+    for (const item of open) if (item.message.qos > 0) return item.sent ? item : undefined
+    return undefined
   }
 
   function next(): void {
@@ -95,7 +116,10 @@ export function createInflight(parts: InflightParts) {
   function send(item: Item): void {
     const { message } = item
     const counted = message.qos > 0
-    if (counted) inflight += 1
+    if (counted) {
+      inflight += 1
+      watch.begin()
+    }
     item.sent = true
     try {
       sending.send(message, (error, packet) => answered(item, error, packet))
@@ -109,36 +133,51 @@ export function createInflight(parts: InflightParts) {
 
   function answered(item: Item, error: Error | null | undefined, packet: unknown): void {
     const { message } = item
+    // mqtt.js knows only that it is over; the reason comes with `over`.
+    if (error && !('code' in error) && !parts.isOpen()) return
     if (message.qos > 0) inflight -= 1
     open.delete(item)
     if (error) fail(item, publishError(message, error, endpoint))
     else {
       const { reasonCode = 0 } = (packet ?? {}) as { reasonCode?: number }
-      settle(item)
-      item.resolve({ qos: message.qos, reason_code: reasonCode, endpoint: endpoint.name, at: clock.now() })
+      const ack = { qos: message.qos, reason_code: reasonCode, endpoint: endpoint.name, at: clock.now() }
+      if (settle(item)) item.listener.acknowledged(ack, message)
     }
     if (message.qos > 0) next()
   }
 
   return {
-    publish(message: OutgoingMessage, signal: AbortSignal): Promise<PublishAck> {
+    send(message: OutgoingMessage, signal: AbortSignal, listener: SendListener): void {
       const refusal = refusalOf(message, limits, endpoint)
-      if (refusal !== undefined) return Promise.reject(refusal)
-      if (!parts.isOpen()) return Promise.reject(mhvError('MHV_MQTT_NOT_CONNECTED', `${endpoint.name}: no connection`))
-      return new Promise((resolve, reject) => {
-        const item: Item = { message, signal, sent: false, settled: false, resolve, reject }
-        aborts.add(signal, item)
-        open.add(item)
-        if (message.qos === 0) {
-          unsent.add(item)
-          if (!draining) sendUnsent()
-        } else {
-          waiting.add(item)
-          next()
-        }
-      })
+      if (refusal !== undefined) {
+        listener.failed(refusal, message)
+        return
+      }
+      if (!parts.isOpen()) {
+        listener.failed(mhvError('MHV_MQTT_NOT_CONNECTED', `${endpoint.name}: no connection`), message)
+        return
+      }
+      const item: Item = { message, signal, listener, sent: false, settled: false }
+      aborts.add(signal, item)
+      open.add(item)
+      if (message.qos === 0) {
+        unsent.add(item)
+        if (!draining) sendUnsent()
+      } else {
+        waiting.add(item)
+        next()
+      }
     },
   }
+}
+
+/** Sends one message; the promise is of what its listener is told. */
+export function sendOne(
+  to: { send(message: OutgoingMessage, signal: AbortSignal, listener: SendListener): void },
+  message: OutgoingMessage,
+  signal: AbortSignal,
+): Promise<PublishAck> {
+  return new Promise((resolve, reject) => to.send(message, signal, { acknowledged: resolve, failed: reject }))
 }
 
 /** First in, first out. */
@@ -191,7 +230,9 @@ function lostError({ message, sent }: Item, reason: MhvError): MhvError {
       },
     )
   }
-  return mhvError('MHV_MQTT_CONNECTION_LOST', reason.message, { details: { topic: message.topic }, cause: reason })
+  const { reason_code = null } = reason.details ?? {}
+  const details = { topic: message.topic, reason_code }
+  return mhvError('MHV_MQTT_CONNECTION_LOST', reason.message, { details, cause: reason })
 }
 
 function publishError({ topic }: OutgoingMessage, error: Error, endpoint: Endpoint): MhvError {

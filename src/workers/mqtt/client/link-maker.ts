@@ -15,8 +15,8 @@ export interface LinkMakerParts {
   readonly context: WorkerContext<MqttSettings>
   /** Topic of birth message and last will; undefined for neither. */
   readonly presence: string | undefined
-  /** The broker has no session of ours. */
-  onForgotten(endpoint: string): void
+  /** The broker has no session of ours. `lost`: it had one, and was to keep it until now. */
+  onForgotten(endpoint: string, lost: boolean): void
   onPublish(packet: IPublishPacket, link: object): Promise<void> | undefined
 }
 
@@ -35,7 +35,17 @@ export function createLinkMaker(parts: LinkMakerParts): LinkMaker {
   const gate = createReceiveGate(settings.throttling)
   /** Brokers that this process has been connected to. */
   const met = new Set<number>()
+  /** When the last link to each of them was over. */
+  const leftAt = new Map<number, number>()
   const own = target.client_id !== undefined
+
+  /** Whether the broker was told to keep a session from the last link until now. */
+  function isOwed(index: number): boolean {
+    const left = leftAt.get(index)
+    if (left === undefined) return false
+    if (target.protocol === '3.1.1') return own
+    return context.clock.monotonic() - left < settings.session_expiry * 1000
+  }
 
   async function open(index: number, signal: AbortSignal): Promise<Link> {
     const endpoint = endpoints[index] as Endpoint
@@ -69,13 +79,14 @@ export function createLinkMaker(parts: LinkMakerParts): LinkMaker {
           onSession(present) {
             if (present) return
             received.clear()
-            parts.onForgotten(endpoint.name)
+            parts.onForgotten(endpoint.name, isOwed(index))
           },
           onPublish: (packet) => parts.onPublish(packet, token),
         },
         signal,
       )
       met.add(index)
+      void link.over.then(() => leftAt.set(index, context.clock.monotonic()))
       measure(null)
       return link
     } catch (error) {

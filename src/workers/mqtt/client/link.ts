@@ -1,10 +1,10 @@
 import type { Clock } from '../../../core/clock.ts'
 import { type MhvError, mhvError } from '../../../core/errors.ts'
 import type { MqttSettings } from '../settings.ts'
-import { connectError, refusedConnect } from './connect-errors.ts'
+import { connectError, refusedConnect, saidBy } from './connect-errors.ts'
 import type { Credentials } from './credentials.ts'
 import type { Endpoint } from './endpoint.ts'
-import { createInflight } from './inflight.ts'
+import { createInflight, sendOne } from './inflight.ts'
 import {
   connectMqtt,
   type IClientOptions,
@@ -12,10 +12,10 @@ import {
   type IPublishPacket,
   type MqttClient,
 } from './mqtt-library.ts'
-import type { OutgoingMessage, PublishAck, Qos } from './mqtt-session.ts'
+import type { OutgoingMessage, PublishAck, Qos, SendListener } from './mqtt-session.ts'
 import { createSentStore, type ReceivedStore } from './packet-stores.ts'
 import { createPingTimer } from './ping-timer.ts'
-import { NOT_AUTHORIZED, reasonText } from './reason-codes.ts'
+import { NOT_AUTHORIZED, reasonText, SESSION_TAKEN_OVER } from './reason-codes.ts'
 import {
   guardMemory,
   largestPacket,
@@ -25,6 +25,9 @@ import {
   receiveMaximum,
 } from './receiving.ts'
 
+/** How long acknowledgements are waited for before a goodbye, and then for the goodbye to go out, in milliseconds. */
+const GOODBYE_MS = 1_000
+const LAST_WORD_MS = 50
 /** Longest wait for the answer to an UNSUBSCRIBE, in milliseconds. */
 const UNSUBSCRIBE_MS = 1_000
 
@@ -73,6 +76,8 @@ export interface Link {
   readonly limits: BrokerLimits
   /** See `MqttSession.publishNow`, without its checks and its rate. */
   publish(message: OutgoingMessage, signal: AbortSignal): Promise<PublishAck>
+  /** See `MqttSession.send`. */
+  send(message: OutgoingMessage, signal: AbortSignal, listener: SendListener): void
   /** Throws MHV_MQTT_NOT_AUTHORIZED, _SUBSCRIBE_REJECTED or _NOT_CONNECTED. */
   subscribe(request: SubscribeRequest): Promise<Qos>
   unsubscribe(filter: string): Promise<void>
@@ -104,6 +109,8 @@ export function openLink(options: LinkOptions, signal: AbortSignal): Promise<Lin
     stopTimer()
     signal.removeEventListener('abort', onAbort)
     client.end(true)
+    // It is not ended while somebody waits for a goodbye, whose time is over then.
+    client.stream?.destroy()
     if (was === 'opening') reject(reason)
     over.resolve(reason)
   }
@@ -116,14 +123,18 @@ export function openLink(options: LinkOptions, signal: AbortSignal): Promise<Lin
 
   client.on('packetreceive', (packet) => {
     if (packet.cmd === 'puback' || packet.cmd === 'pubrec') {
-      if (packet.reasonCode) reasons.set(packet.messageId, packet.reasonCode)
+      const { messageId, reasonCode } = packet
+      if (reasonCode && isOutgoing(client, messageId)) reasons.set(messageId, reasonCode)
       return
     }
     if (packet.cmd !== 'connack' || connack !== undefined) return
     connack = packet
     const code = packet.reasonCode ?? packet.returnCode ?? 0
-    if (code === 0) options.onSession(packet.sessionPresent)
-    else finish(refusedConnect(code, packet.properties?.reasonString, endpoint))
+    const { reasonString, receiveMaximum: most, maximumPacketSize: largest } = packet.properties ?? {}
+    if (code !== 0) finish(refusedConnect(code, reasonString, endpoint))
+    else if (most === 0 || largest === 0) finish(nonsense(endpoint))
+    else keepAsking(packet, settings.keepalive)
+    if (state === 'opening') options.onSession(packet.sessionPresent)
   })
   client.on('error', (error) => {
     failure ??= error
@@ -131,11 +142,12 @@ export function openLink(options: LinkOptions, signal: AbortSignal): Promise<Lin
     finish(state === 'open' ? lost(endpoint, error) : connectError(error, endpoint))
   })
   client.on('disconnect', ({ reasonCode = 0, properties }) => {
-    const said = properties?.reasonString === undefined ? '' : `; it says: ${properties.reasonString.slice(0, 300)}`
-    failure ??= new Error(`the broker ended it, ${reasonText(reasonCode)}${said}`)
+    if (reasonCode === SESSION_TAKEN_OVER && state === 'open') finish(takenOver(endpoint, options.client_id))
+    failure ??= new Error(`the broker ended it, ${reasonText(reasonCode)}${saidBy(properties?.reasonString)}`)
+    if (state === 'open') finish(lost(endpoint, failure, reasonCode))
   })
   client.on('close', () => {
-    if (state === 'open') finish(lost(endpoint, failure ?? new Error('the connection was closed')))
+    if (state === 'open') finish(lost(endpoint, failure ?? closedSilently(options.client_id)))
     else finish(connectError(failure ?? new Error('closed the connection before it answered'), endpoint))
   })
   client.on('connect', () => {
@@ -145,7 +157,12 @@ export function openLink(options: LinkOptions, signal: AbortSignal): Promise<Lin
     signal.removeEventListener('abort', onAbort)
     resolve(createLink(client, options, connack, { finish, isOpen: () => state === 'open', over: over.promise }))
   })
-  receiveFrom(client, { ...options, isOpen: () => state !== 'over' })
+  receiveFrom(client, {
+    ...options,
+    isOpen: () => state !== 'over',
+    // Its place in the broker's window would be lost for as long as this link lasts.
+    onUntaken: () => finish(lost(endpoint, new Error('a consumer failed, and the broker has to send again'))),
+  })
   client.connect()
   neverMindReceiveMaximum(client)
   guardMemory(client, { ...options, throttling: settings.throttling, finish })
@@ -208,12 +225,45 @@ function clientOptions(options: LinkOptions, reasons: Map<number | undefined, nu
   } as IClientOptions
 }
 
-function lost(endpoint: Endpoint, thrown: unknown): MhvError {
+function lost(endpoint: Endpoint, thrown: unknown, reason_code?: number): MhvError {
   const why = thrown instanceof Error ? thrown.message : String(thrown)
   return mhvError('MHV_MQTT_CONNECTION_LOST', `${endpoint.name}: the connection was lost: ${why}`, {
-    details: { endpoint: endpoint.name },
+    details: { endpoint: endpoint.name, ...(reason_code === undefined ? {} : { reason_code }) },
     cause: thrown,
   })
+}
+
+/** A broker may want more signs of life than we would give, and not fewer: a dead connection would live for hours. */
+function keepAsking({ properties }: IConnackPacket, seconds: number): void {
+  if (properties?.serverKeepAlive !== undefined) {
+    properties.serverKeepAlive = Math.min(properties.serverKeepAlive, seconds)
+  }
+}
+
+/** MQTT 5, 3.2.2.3: both are protocol errors, and nothing could be sent. */
+function nonsense(endpoint: Endpoint): MhvError {
+  const why = `${endpoint.name} says that it takes no packet at all: its receive maximum or maximum packet size is 0`
+  return mhvError('MHV_MQTT_CONNECT_REJECTED', why, { details: { endpoint: endpoint.name } })
+}
+
+/** mosquitto 2.0 says nothing when a session is taken over. */
+function closedSilently(client_id: string): Error {
+  const id = JSON.stringify(client_id)
+  return new Error(`the broker closed it and gave no reason; some do so when another client has the client id ${id}`)
+}
+
+/** Not to be tried again at once: each would end the other's connection, for ever. */
+function takenOver(endpoint: Endpoint, client_id: string): MhvError {
+  const why =
+    `${endpoint.name} ended the connection, ${reasonText(SESSION_TAKEN_OVER)} (${JSON.stringify(client_id)}): ` +
+    'every process needs a client_id of its own'
+  return mhvError('MHV_MQTT_CONNECT_REJECTED', why, { details: { endpoint: endpoint.name, client_id } })
+}
+
+/** Whether something with this packet id waits for its acknowledgement. */
+function isOutgoing(client: MqttClient, messageId: number | undefined): boolean {
+  const { outgoing } = client as unknown as { readonly outgoing: Readonly<Record<number, unknown>> }
+  return messageId !== undefined && messageId in outgoing
 }
 
 interface LinkParts {
@@ -234,13 +284,23 @@ function createLink(client: MqttClient, options: LinkOptions, connack: IConnackP
     keepalive: said.serverKeepAlive,
   }
   const window = Math.min(settings.throttling.max_inflight, said.receiveMaximum ?? 65_535)
-  const inflight = createInflight({ client, endpoint, limits, window, five, clock: options.clock, ...parts })
+  const inflight = createInflight({
+    client,
+    endpoint,
+    limits,
+    window,
+    five,
+    clock: options.clock,
+    ack_timeout: settings.ack_timeout,
+    ...parts,
+  })
 
   return {
     endpoint,
     session_present: connack.sessionPresent,
     limits,
-    publish: inflight.publish,
+    publish: (message, signal) => sendOne(inflight, message, signal),
+    send: inflight.send,
     async subscribe({ filter, qos, retained, id }) {
       const request = { qos, nl: false, rap: false, rh: retained ? 0 : 2 }
       const properties =
@@ -268,12 +328,17 @@ function createLink(client: MqttClient, options: LinkOptions, connack: IConnackP
     },
     async end(forget) {
       if (!parts.isOpen()) return
-      const goodbye = new Promise<void>((resolve) => {
-        // With MQTT 5 the expiry of the session may be changed to 0 as the last thing.
-        const last = options.protocol === '5' && forget ? { properties: { sessionExpiryInterval: 0 } } : {}
-        client.end(false, { reasonCode: 0, ...last }, () => resolve())
+      // With MQTT 5 the expiry of the session may be changed to 0 as the last thing.
+      const last = options.protocol === '5' && forget ? { properties: { sessionExpiryInterval: 0 } } : {}
+      const goodbye = new Promise<boolean>((resolve) => {
+        client.end(false, { reasonCode: 0, ...last }, () => resolve(true))
       })
-      await Promise.race([goodbye, options.clock.sleep(1_000)])
+      if (!(await Promise.race([goodbye, options.clock.sleep(GOODBYE_MS).then(() => false)]))) {
+        // mqtt.js waits for every acknowledgement first; without a goodbye the broker would send the last will.
+        const inner = client as unknown as { _sendPacket(packet: object): void }
+        inner._sendPacket({ cmd: 'disconnect', reasonCode: 0, ...last })
+        await Promise.race([parts.over, options.clock.sleep(LAST_WORD_MS)])
+      }
       parts.finish(mhvError('MHV_MQTT_NOT_CONNECTED', `${endpoint.name}: the connection was ended`))
     },
     destroy: parts.finish,

@@ -39,6 +39,12 @@ export interface PublishAck {
   readonly at: number
 }
 
+/** Told once what became of each message: thousands go with one of these, without a promise for each. Must not throw. */
+export interface SendListener {
+  acknowledged(ack: PublishAck, message: OutgoingMessage): void
+  failed(error: unknown, message: OutgoingMessage): void
+}
+
 export interface IncomingMessage {
   readonly topic: string
   readonly payload: Uint8Array
@@ -101,6 +107,8 @@ export interface SessionFacts {
   readonly client_id: string
   /** Connections that were lost, switches to another broker, tries that failed. */
   readonly lost: number
+  /** Times that a broker came back without the session that it was to keep, with all messages that waited in it. */
+  readonly sessions_lost: number
   readonly switches: number
   readonly failures: number
   readonly subscriptions: number
@@ -126,6 +134,8 @@ export interface MqttSession {
    * _PUBLISH_REJECTED (the broker refused it); _CONNECTION_LOST (it may have arrived); or the signal's reason.
    */
   publishNow(message: OutgoingMessage, signal: AbortSignal): Promise<PublishAck>
+  /** The same, where the listener is told instead; it may be told before this returns. */
+  send(message: OutgoingMessage, signal: AbortSignal, listener: SendListener): void
   /**
    * Holds over reconnects and switches of the broker until it is closed. Resolves when the broker has granted it.
    *

@@ -26,6 +26,8 @@ export interface ProbeParts {
   readonly log: Logger
   /** Whether there is anything to look after. */
   wanted(): boolean
+  /** Rises with every new subscription. */
+  made(): number
   /** Makes all subscriptions again. */
   resubscribe(link: Link): Promise<void>
 }
@@ -34,6 +36,9 @@ export function createSubscriptionProbe(parts: ProbeParts): SubscriptionProbe {
   const { topic, interval_ms, clock, log } = parts
   /** Endpoints on which such a message has come back: elsewhere nothing can be told from one that does not. */
   const works = new Set<string>()
+  /** By endpoint: how many subscriptions had ever been made when the one of the probe was. */
+  const there = new Map<string, number>()
+  const watched = new Set<string>()
   let expected: { readonly id: string; readonly came: () => void } | undefined
 
   /** Whether a message came back in time. Throws what the broker refuses. */
@@ -52,18 +57,32 @@ export function createSubscriptionProbe(parts: ProbeParts): SubscriptionProbe {
     }
   }
 
+  async function subscribe(link: Link): Promise<void> {
+    const made = parts.made()
+    await link.subscribe({ filter: topic, qos: 0, retained: false, id: undefined })
+    there.set(link.endpoint.name, made)
+  }
+
   async function watch(link: Link, signal: AbortSignal): Promise<void> {
     const endpoint = link.endpoint.name
-    let subscribed = false
+    // A session that is still there should have its subscription: whether it has shows whether it is the one that was left.
+    let subscribed = link.session_present && there.get(endpoint) === parts.made()
+    // A broker that comes back from an older copy of its state knows the session, and not what was made since.
+    let doubtful = link.session_present && watched.has(endpoint) && !subscribed
+    watched.add(endpoint)
     let misses = 0
     while (!signal.aborted) {
       await clock.sleep(interval_ms, signal)
       if (!parts.wanted()) continue
-      if (!subscribed) await link.subscribe({ filter: topic, qos: 0, retained: false, id: undefined })
+      if (doubtful) await parts.resubscribe(link)
+      doubtful = false
+      if (!subscribed) await subscribe(link)
       subscribed = true
       if (await look(link, signal)) {
         works.add(endpoint)
         misses = 0
+        // Its own is to be the last that was made: who has that one has them all.
+        if (there.get(endpoint) !== parts.made()) await subscribe(link)
         continue
       }
       signal.throwIfAborted()

@@ -6,11 +6,14 @@ const EARLY_MS = 1e-3
 
 export interface RateLimiter {
   /** Undefined where it may go at once; otherwise a promise of its turn, first come, first served. */
-  take(signal: AbortSignal): Promise<void> | undefined
+  take(signal: AbortSignal, owner?: object): Promise<void> | undefined
+  /** Whoever still waits on behalf of `owner` gives up. */
+  abandon(owner: object, reason: unknown): void
 }
 
 interface Waiter {
   readonly signal: AbortSignal
+  readonly owner: object | undefined
   resolve(): void
   reject(reason: unknown): void
 }
@@ -20,7 +23,7 @@ interface Waiter {
  * all of the burst would be there again: the generic cell rate algorithm (ITU-T I.371, annex A).
  */
 export function createRateLimiter(perSecond: number, burst: number, clock: Clock): RateLimiter {
-  if (perSecond === 0) return { take: () => undefined }
+  if (perSecond === 0) return { take: () => undefined, abandon: () => undefined }
   const interval = 1000 / perSecond
   // A set keeps the order, and lets whoever gives up go at once.
   const queue = new Set<Waiter>()
@@ -56,7 +59,7 @@ export function createRateLimiter(perSecond: number, burst: number, clock: Clock
   }
 
   return {
-    take(signal) {
+    take(signal, owner) {
       const now = clock.monotonic()
       if (queue.size === 0 && msUntilNext(now) === 0) {
         spend(now)
@@ -64,11 +67,20 @@ export function createRateLimiter(perSecond: number, burst: number, clock: Clock
       }
       return new Promise((resolve, reject) => {
         if (signal.aborted) return reject(signal.reason)
-        const waiter = { signal, resolve, reject }
+        const waiter = { signal, owner, resolve, reject }
         aborts.add(signal, waiter)
         queue.add(waiter)
         if (queue.size === 1) serve()
       })
+    },
+    abandon(owner, reason) {
+      for (const waiter of queue) {
+        if (waiter.owner !== owner) continue
+        queue.delete(waiter)
+        aborts.remove(waiter.signal, waiter)
+        waiter.reject(reason)
+      }
+      serve()
     },
   }
 }

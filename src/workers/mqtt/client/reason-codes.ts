@@ -17,6 +17,7 @@ const REASONS: Readonly<Record<number, string>> = {
   142: 'session taken over by another client with the same id',
   143: 'topic filter invalid',
   144: 'topic name invalid',
+  145: 'packet identifier in use',
   147: 'receive maximum exceeded',
   149: 'packet too large',
   150: 'message rate too high',
@@ -49,5 +50,10 @@ export function connackReason(code: number): number {
 export const NOT_AUTHORIZED = 135
 export const BAD_CREDENTIALS = 134
 export const PACKET_TOO_LARGE = 149
+export const SESSION_TAKEN_OVER = 142
+/** Reasons for which a broker ends the connection because of a message that it was sent. */
+export const MESSAGE_FAULTS: ReadonlySet<unknown> = new Set([NOT_AUTHORIZED, 144, PACKET_TOO_LARGE, 153, 154, 155])
+/** Refusals of a message that another try may not meet: its packet id was in use, or a quota was used up. */
+export const MESSAGE_PASSING: ReadonlySet<unknown> = new Set([145, 151])
 /** Refusals of a connection that may be gone a little later. */
 export const PASSING: ReadonlySet<number> = new Set([136, 137, 139, 141, 151, 156, 159, 160])

@@ -77,8 +77,10 @@ const NOT_YET = new Error('acknowledged later')
 export interface ReceivingParts {
   readonly received: ReceivedStore
   readonly gate: ReceiveGate
-  /** Returns a promise where the acknowledgement has to wait for it. */
+  /** Returns a promise where the acknowledgement has to wait for it; it rejects where there must be none. */
   onPublish(packet: IPublishPacket): Promise<void> | undefined
+  /** A consumer has failed with a message, which must not be acknowledged: only over another link does it come again. */
+  onUntaken(): void
   isOpen(): boolean
 }
 
@@ -86,19 +88,26 @@ export interface ReceivingParts {
  * Messages go to the session. An acknowledgement that has to wait must not hold up what comes after it, pings and
  * acknowledgements of our own messages included: mqtt.js is told that there is none, and it is sent from here.
  */
-export function receiveFrom(client: MqttClient, { received, gate, onPublish, isOpen }: ReceivingParts): void {
+export function receiveFrom(
+  client: MqttClient,
+  { received, gate, onPublish, onUntaken, isOpen }: ReceivingParts,
+): void {
   const inner = client as unknown as Internals
   inner.handleMessage = (packet, done) => {
     const handled = onPublish(packet)
     if (handled === undefined || packet.qos === 0) return done()
     gate.enter(packet)
-    void handled.then(() => {
+    const onTaken = () => {
       gate.leave(packet)
       const { messageId } = packet
       if (packet.qos === 2) received.del(packet, () => undefined)
       if (!isOpen()) return
       if (packet.qos === 2) inner._releaseIncomingQoS2Publish(messageId)
       inner._sendPacket({ cmd: packet.qos === 2 ? 'pubcomp' : 'puback', messageId, reasonCode: 0 })
+    }
+    void handled.then(onTaken, () => {
+      gate.leave(packet)
+      onUntaken()
     })
     const room = gate.room()
     if (room === undefined) done(NOT_YET)

@@ -7,10 +7,11 @@ import { createDuplicates } from './duplicates.ts'
 import { holdLink } from './hold-link.ts'
 import { createIdentityCheck } from './identity-check.ts'
 import { toIncoming } from './incoming.ts'
+import { sendOne } from './inflight.ts'
 import type { Link } from './link.ts'
 import { createLinkMaker, presencePayload } from './link-maker.ts'
 import type { IPublishPacket } from './mqtt-library.ts'
-import type { MqttSession, OutgoingMessage, SessionState, SubscribeOptions } from './mqtt-session.ts'
+import type { MqttSession, OutgoingMessage, SendListener, SessionState, SubscribeOptions } from './mqtt-session.ts'
 import { createSubscriptionProbe } from './probe.ts'
 import { createRateLimiter } from './rate-limiter.ts'
 import { createSubscriptionTable } from './subscription-table.ts'
@@ -62,7 +63,7 @@ export function createSession({ target, settings, client_id, context }: SessionP
     client_id,
     context,
     presence,
-    onForgotten: (endpoint) => table.forget(endpoint),
+    onForgotten,
     onPublish: receive,
   })
   const probe = createSubscriptionProbe({
@@ -71,13 +72,14 @@ export function createSession({ target, settings, client_id, context }: SessionP
     clock,
     log,
     wanted: () => table.size() > 0,
+    made: table.made,
     resubscribe: (link) => table.restore(link, true),
   })
   const ended = new AbortController()
   const waiters = new Set<Waiter>()
   const connected = new Set<() => void>()
   const disconnected = new Set<(reason: MhvError) => void>()
-  const counts = { lost: 0, switches: 0, failures: 0, published: 0, duplicates: 0 }
+  const counts = { lost: 0, sessions_lost: 0, switches: 0, failures: 0, published: 0, duplicates: 0 }
   /** QoS 2 messages whose consumers are not done: the broker may come back to them over another link. */
   const delivering = new WeakMap<IPublishPacket, Promise<void>>()
   let state: SessionState = 'connecting'
@@ -86,6 +88,14 @@ export function createSession({ target, settings, client_id, context }: SessionP
   let lastError: MhvError | undefined
   let failedAt = Number.NEGATIVE_INFINITY
   let wake: (() => void) | undefined
+
+  /** Without subscriptions there was nothing to lose. */
+  function onForgotten(endpoint: string, lost: boolean): void {
+    table.forget(endpoint)
+    if (!lost || table.size() === 0) return
+    counts.sessions_lost += 1
+    log.warn('mqtt: the broker has lost the session; what it kept for it meanwhile is lost', { endpoint })
+  }
 
   function receive(packet: IPublishPacket, link: object): Promise<void> | undefined {
     if (probe.arrived(packet)) return undefined
@@ -96,7 +106,11 @@ export function createSession({ target, settings, client_id, context }: SessionP
     const message = identity.check(toIncoming(packet, duplicate, clock.now(), shown))
     if (message === undefined) return undefined
     const wait = table.dispatch(packet, message)
-    if (wait !== undefined && packet.qos === 2) delivering.set(packet, wait)
+    if (wait !== undefined && packet.qos === 2) {
+      delivering.set(packet, wait)
+      // A consumer has failed with it: over the next link it is a matter of those who are there then.
+      wait.catch(() => delivering.delete(packet))
+    }
     return wait
   }
 
@@ -136,17 +150,24 @@ export function createSession({ target, settings, client_id, context }: SessionP
   /** A link with all subscriptions on it. */
   async function make(index: number): Promise<Link> {
     const link = await maker.open(index, ended.signal)
+    // Nobody else knows of this link yet, and its broker may take long to answer.
+    const onEnd = () => void link.end(target.client_id === undefined)
+    ended.signal.addEventListener('abort', onEnd, { once: true })
     try {
       await table.restore(link, false)
+      ended.signal.throwIfAborted()
     } catch (error) {
-      link.destroy(toMhvError(error))
+      if (!ended.signal.aborted) link.destroy(toMhvError(error))
       throw error
+    } finally {
+      ended.signal.removeEventListener('abort', onEnd)
     }
     return link
   }
 
   function use(link: Link): void {
     if (current !== undefined || shown !== '') duplicates.linkChanged()
+    if (current !== undefined && current !== link) leave(current)
     if (shown !== '' && shown !== link.endpoint.name)
       log.info('mqtt: another broker is in use', { endpoint: link.endpoint.name })
     current = link
@@ -158,6 +179,11 @@ export function createSession({ target, settings, client_id, context }: SessionP
     // For whoever subscribed while all others were being made again; where the link is lost, the next one has them.
     table.restore(link, false).catch(() => undefined)
     void announce(link, 'online')
+  }
+
+  /** What waits for its turn was meant for this link: over the next one it would overtake what has to be sent again. */
+  function leave(link: Link): void {
+    limiter.abandon(link, notConnected())
   }
 
   async function announce(link: Link, status: 'online' | 'stopped'): Promise<void> {
@@ -189,7 +215,7 @@ export function createSession({ target, settings, client_id, context }: SessionP
         link = next.link
         at = 0
         counts.switches += 1
-        choice.succeeded(at)
+        choice.succeeded(at, true)
         use(link)
         void old.end(false)
         continue
@@ -197,9 +223,11 @@ export function createSession({ target, settings, client_id, context }: SessionP
       current = undefined
       counts.lost += 1
       lastError = next.lost
+      leave(link)
       if (ended.signal.aborted) return
-      if (clock.monotonic() - since < STABLE_MS) throw next.lost
-      choice.succeeded(at)
+      const lasted = clock.monotonic() - since
+      if (lasted < STABLE_MS || isUnfit(next.lost)) throw next.lost
+      choice.succeeded(at, lasted > settings.reconnect_cap * 1000)
       state = 'waiting'
       log.warn('mqtt: the connection was lost', { message: next.lost.message })
       for (const listener of disconnected) listener(next.lost)
@@ -225,10 +253,36 @@ export function createSession({ target, settings, client_id, context }: SessionP
     return mhvError('MHV_MQTT_NOT_CONNECTED', `there is no connection at the moment${why}`, { retryAfter: 1 })
   }
 
-  function send(message: OutgoingMessage, signal: AbortSignal) {
-    if (current === undefined) return Promise.reject(notConnected())
+  function sendOver(link: Link | undefined, message: OutgoingMessage, signal: AbortSignal, listener: SendListener) {
+    if (link === undefined || (link !== current && message.qos > 0)) {
+      listener.failed(notConnected(), message)
+      return
+    }
     counts.published += 1
-    return current.publish(message, signal)
+    link.send(message, signal, listener)
+  }
+
+  function send(message: OutgoingMessage, signal: AbortSignal, listener: SendListener): void {
+    const link = current
+    try {
+      signal.throwIfAborted()
+      checkTopic(message.topic)
+      checkSize(message, throttling.max_message_size)
+      if (link === undefined) throw notConnected()
+    } catch (error) {
+      listener.failed(error, message)
+      return
+    }
+    // QoS 0 goes over whatever link there is by then.
+    const own = message.qos > 0
+    const turn = limiter.take(signal, own ? link : undefined)
+    if (turn === undefined) sendOver(link, message, signal, listener)
+    else {
+      turn.then(
+        () => sendOver(own ? link : current, message, signal, listener),
+        (error: unknown) => listener.failed(error, message),
+      )
+    }
   }
 
   function ready(signal: AbortSignal): Promise<void> {
@@ -287,18 +341,8 @@ export function createSession({ target, settings, client_id, context }: SessionP
   return {
     client_id,
     protocol: target.protocol,
-    publishNow(message, signal) {
-      try {
-        signal.throwIfAborted()
-        checkTopic(message.topic)
-        checkSize(message, throttling.max_message_size)
-        if (current === undefined) throw notConnected()
-      } catch (error) {
-        return Promise.reject(error)
-      }
-      const turn = limiter.take(signal)
-      return turn === undefined ? send(message, signal) : turn.then(() => send(message, signal))
-    },
+    publishNow: (message, signal) => sendOne({ send }, message, signal),
+    send,
     subscribe,
     ready,
     state: () => state,
@@ -338,6 +382,11 @@ export function createSession({ target, settings, client_id, context }: SessionP
       state = 'closed'
     },
   }
+}
+
+/** Whether the broker, although it can be reached, does not do what it is there for. */
+function isUnfit(lost: MhvError): boolean {
+  return isRefusal(lost) || lost.details?.['unacknowledged'] === true
 }
 
 function checkSize({ topic, payload }: OutgoingMessage, most: number): void {

@@ -9,6 +9,11 @@ import { matchesFilter } from './topics.ts'
 /** Topics for which it is remembered which filters take them, where the broker does not say so itself. */
 const CACHED_TOPICS = 10_000
 
+/** Largest subscription identifier: MQTT 5, 3.8.2.1.2. */
+const MAX_ID = 268_435_455
+/** Ids of one filter that are remembered: a long subscription gets one with every other that comes and goes. */
+const KEPT_IDS = 64
+
 /** One who subscribed. */
 export interface Listener {
   readonly filter: string
@@ -59,6 +64,8 @@ export interface SubscriptionTable {
   /** Hands a message to its listeners; a promise where the acknowledgement has to wait for them. */
   dispatch(packet: IPublishPacket, message: IncomingMessage): Promise<void> | undefined
   readonly size: () => number
+  /** Filters that were ever new: rises with each. */
+  readonly made: () => number
   readonly counts: TableCounts
   readonly budget: ReceiveBudget
   /** Ends all listeners. */
@@ -74,6 +81,7 @@ export function createSubscriptionTable(throttling: MqttSettings['throttling']):
   const counts: TableCounts = { received: 0, dropped: 0, unclaimed: 0, oversized: 0 }
   const budget: ReceiveBudget = { used: 0, limit: throttling.buffer_bytes }
   let lastId = 0
+  let made = 0
 
   function known(endpoint: string): Map<string, number> {
     const found = granted.get(endpoint) ?? new Map<string, number>()
@@ -123,20 +131,32 @@ export function createSubscriptionTable(throttling: MqttSettings['throttling']):
       turn: Promise.resolve(),
     }
     entries.set(filter, entry)
+    made += 1
     cache.clear()
     return entry
   }
 
   /** Sends one SUBSCRIBE for an entry. Kept messages that follow belong to the listeners in `whose`. */
   async function send(entry: Entry, link: Link, whose: Iterable<Listener>, retained: boolean): Promise<void> {
-    lastId += 1
+    lastId = (lastId % MAX_ID) + 1
     const id = lastId
     entry.id = id
     entry.ids.add(id)
     byId.set(id, entry)
     for (const listener of whose) listener.ids.add(id)
     entry.granted = await link.subscribe({ filter: entry.filter, qos: entry.qos, retained, id })
+    forgetIds(entry)
     known(link.endpoint.name).set(entry.filter, id)
+  }
+
+  /** From here on messages come under the newest id; one that is still on its way under an older one is found by its topic. */
+  function forgetIds(entry: Entry): void {
+    for (const id of entry.ids) {
+      if (entry.ids.size <= KEPT_IDS) return
+      entry.ids.delete(id)
+      byId.delete(id)
+      for (const listener of entry.listeners) listener.ids.delete(id)
+    }
   }
 
   function inTurn<T>(entry: Entry, act: () => Promise<T>): Promise<T> {
@@ -195,6 +215,7 @@ export function createSubscriptionTable(throttling: MqttSettings['throttling']):
     counts,
     budget,
     size: () => entries.size,
+    made: () => made,
     remove,
     async add(options, filter, link) {
       const entry = entryOf(filter, options.qos)

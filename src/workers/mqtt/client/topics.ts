@@ -1,10 +1,12 @@
 import { type MhvError, mhvError } from '../../../core/errors.ts'
-import { MAX_STRING_BYTES } from '../settings.ts'
 
 /**
  * Topic names and topic filters: OASIS MQTT 5.0, 4.7 and 1.5.4. mqtt.js checks no topic of a publish, and a broker that
  * is given a bad one ends the connection with everything that is on it.
  */
+
+/** Longest UTF-8 string of the protocol, in bytes: MQTT 5, 1.5.4. Topics and client ids are such strings. */
+export const MAX_STRING_BYTES = 65_535
 
 /** Deeper topics are refused by brokers (mosquitto: 200), some of which crashed on them (CVE-2019-11779). */
 export const MAX_LEVELS = 200
@@ -12,8 +14,12 @@ export const MAX_LEVELS = 200
 /** Code points that a UTF-8 string of the protocol must not or should not have: NUL, other controls, non-characters. */
 const FORBIDDEN = /[\u0000-\u001f\u007f-\u009f\ufdd0-\ufdef]/u
 
+/** Topics that nothing below can say anything against: too short for too many levels, and without + # $. */
+const ORDINARY = /^[ -"%-*,-~]{1,199}$/
+
 /** Why a topic may not be published to; undefined when it may. */
 export function topicProblem(topic: string): string | undefined {
+  if (ORDINARY.test(topic)) return undefined
   const problem = stringProblem(topic)
   if (problem !== undefined) return problem
   if (/[+#]/.test(topic)) return 'has a wildcard (+ or #), which only a filter may have'

@@ -12,6 +12,7 @@ function incoming(payload: string | Uint8Array, more: Partial<IncomingMessage> =
   return { topic, payload: bytes, qos: 1, retain: false, duplicate: false, received_at: 0, endpoint: 'e', ...more }
 }
 
+const PLAN = { command_id: 'c-1', topics_name_it: true }
 const FIRMWARE = { url: 'https://a.example/', version: '2.0', size: 1, sha256: 'ab'.repeat(32) }
 
 suite('what devices answer', () => {
@@ -37,18 +38,34 @@ suite('what devices answer', () => {
     [`{"status":"ok","fill":"${'x'.repeat(20_000)}"}`, 'invalid'],
   ]
   for (const [payload, is] of answers) {
-    test(`${payload.slice(0, 60)} is ${is}`, () => assert.equal(readAnswer(incoming(payload), 'c-1').is, is))
+    test(`${payload.slice(0, 60)} is ${is}`, () => assert.equal(readAnswer(incoming(payload), PLAN).is, is))
+  }
+
+  const unrelated: readonly (readonly [payload: string, more: Partial<IncomingMessage>, is: string])[] = [
+    ['', {}, 'stray'],
+    ['{"status":"ok"}', {}, 'stray'],
+    ['{"status":"ok","command_id":"c-2"}', {}, 'stray'],
+    ['{"status":"ok","command_id":"c-1"}', {}, 'acknowledged'],
+    ['{"status":"ok"}', { correlation_data: Buffer.from('c-1') }, 'acknowledged'],
+    ['', { correlation_data: Buffer.from('c-1') }, 'acknowledged'],
+    ['', { correlation_data: Buffer.from('') }, 'stray'],
+  ]
+  for (const [payload, more, is] of unrelated) {
+    test(`where the topic names no command, ${payload || 'nothing'} with ${Object.keys(more).join() || 'nothing'} is ${is}`, () => {
+      const plan = { ...PLAN, topics_name_it: false }
+      assert.equal(readAnswer(incoming(payload, more), plan).is, is)
+    })
   }
 
   test('correlation data of another command are another answer, whatever the payload says', () => {
     const other = { correlation_data: Buffer.from('c-2') }
-    assert.equal(readAnswer(incoming('{"status":"ok"}', other), 'c-1').is, 'stray')
+    assert.equal(readAnswer(incoming('{"status":"ok"}', other), PLAN).is, 'stray')
   })
 
   test('text that would act on a terminal, or is too long, is shown as text', () => {
     const answer = readAnswer(
       incoming(JSON.stringify({ status: 'rejected', message: '\u001b[2J\u202eoops\n\ud800' })),
-      'c-1',
+      PLAN,
     )
     assert.deepEqual(answer, { is: 'rejected', message: '\ufffd[2J\ufffdoops\ufffd\ufffd' })
     assert.equal(deviceText('x'.repeat(10_000))?.length, 201)
@@ -63,7 +80,7 @@ suite('what devices answer', () => {
           fc.json().map((text) => Buffer.from(text)),
         ),
         (bytes) => {
-          readAnswer(incoming(bytes), 'c-1')
+          readAnswer(incoming(bytes), PLAN)
           readReport(incoming(bytes), 'r-1', FIRMWARE)
           assert.equal(({} as Record<string, unknown>).status, undefined)
         },

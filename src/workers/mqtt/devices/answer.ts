@@ -1,6 +1,7 @@
 import { identityProblem } from '../client/identity.ts'
 import type { IncomingMessage } from '../client/mqtt-session.ts'
 import type { MqttSettings } from '../settings.ts'
+import type { CommandPlan } from './command-shape.ts'
 import { deviceText, fieldsOf } from './device-payload.ts'
 
 /** Words by which a device says yes or no. */
@@ -31,16 +32,21 @@ export function isImpostor(
 
 /**
  * Reads the answer of a device to a command: an empty payload, or a JSON object with `status` and `message`. What repeats
- * another command's id is stray; what cannot be read is no answer, so that nothing is taken for a yes that is none.
+ * another command's id is stray, and so is what repeats none on a topic that does not name the command either; what cannot
+ * be read is no answer. So nothing is taken for a yes that is none.
  */
-export function readAnswer(message: IncomingMessage, command_id: string): Answer {
+export function readAnswer(
+  message: IncomingMessage,
+  { command_id, topics_name_it }: Pick<CommandPlan, 'command_id' | 'topics_name_it'>,
+): Answer {
   const { correlation_data, payload } = message
   if (correlation_data !== undefined && Buffer.from(correlation_data).toString() !== command_id) return { is: 'stray' }
-  if (payload.byteLength === 0) return { is: 'acknowledged', message: null }
+  const related = topics_name_it || correlation_data !== undefined
+  if (payload.byteLength === 0) return related ? { is: 'acknowledged', message: null } : { is: 'stray' }
   const field = fieldsOf(message)
   if (field === null) return { is: 'invalid' }
   const repeated = field('command_id')
-  if (repeated !== undefined && repeated !== command_id) return { is: 'stray' }
+  if (repeated === undefined ? !related : repeated !== command_id) return { is: 'stray' }
   const status = field('status')
   const text = deviceText(field('message'))
   if (YES.includes(status)) return { is: 'acknowledged', message: text }

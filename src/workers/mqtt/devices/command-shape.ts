@@ -35,7 +35,10 @@ export const commandInput = z.object({
   topic: topicPattern().default(COMMAND_TOPIC).describe('topic of each device; one level of it is {device_id}'),
   response_topic: topicPattern()
     .default(ANSWER_TOPIC)
-    .describe('topic of each device’s answer; one level of it is {device_id}, and {command_id} may be in it'),
+    .describe(
+      'topic of each device’s answer; one level of it is {device_id}, and {command_id} may be in it: without it, only ' +
+        'answers count that repeat the correlation data or the command_id',
+    ),
   rows: z
     .number()
     .int()
@@ -90,6 +93,8 @@ export type DeviceCommandData = z.output<typeof commandOutput>
 export interface CommandPlan {
   readonly command_id: string
   readonly answers: DeviceTopics
+  /** Whether the topics of the answers have the id of the command in them: then whatever comes there is about it. */
+  readonly topics_name_it: boolean
   /** The message for a device with so many seconds left. */
   message(device_id: string, left_seconds: number): OutgoingMessage
 }

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from '../client/mqtt-session.ts'
 
 /** What devices answer with is small; more is not even parsed. */
-const MAX_ANSWER_BYTES = 16_384
+export const MAX_ANSWER_BYTES = 16_384
 /** C0, DEL, C1, and what turns the direction of text round: a device shall not write on anybody's terminal. */
 const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g
 

@@ -2,19 +2,18 @@ import { z } from 'zod'
 import { isoTime } from '../../../core/clock.ts'
 import { defineOperation } from '../../../core/operation.ts'
 import type { IncomingMessage } from '../client/mqtt-session.ts'
-import { CONNECT_ERRORS, type MqttContext, SUBSCRIBE_ERRORS, sessionOf } from '../context.ts'
+import { allowSubscribe } from '../client/topic-rules.ts'
+import { CONNECT_ERRORS, type MqttContext, mayReceive, SUBSCRIBE_ERRORS, sessionOf } from '../context.ts'
 import { OTA_STATES } from '../ota/rollout.ts'
 import type { MqttSettings } from '../settings.ts'
-import { messageStream } from '../standing/recorder.ts'
-import { collect } from '../subscribe/collect.ts'
 import { isImpostor } from './answer.ts'
 import { deviceIdsInput } from './device-input.ts'
 import { deviceText, fieldsOf } from './device-payload.ts'
 import { deviceTopics, OTA_REPORT_TOPIC, STATUS_TOPIC } from './device-topics.ts'
+import { newestMessages } from './newest-messages.ts'
+import { type DeviceRecords, newestRecords } from './newest-records.ts'
 
 const MAX_STATUS_DEVICES = 100
-/** Bytes of status messages of one call. */
-const MAX_BYTES = 4 * 1_048_576
 /** What a state is called that nobody knows. */
 const UNKNOWN = 'unknown'
 
@@ -39,7 +38,10 @@ const output = z.object({
           'retained: kept by the broker; live: it came just now; record: a message of a standing subscription; none: nothing',
         ),
       status: z.string().nullable().describe('the message itself, as text, cut to 2,000 characters'),
-      recorded_at: z.string().nullable().describe('when the newest recorded message came; kept messages have no time'),
+      recorded_at: z
+        .string()
+        .nullable()
+        .describe('when the newest recorded message of the device came; kept messages have no time'),
       ota: z
         .object({
           rollout_id: z.string(),
@@ -47,7 +49,7 @@ const output = z.object({
           version: z.string().nullable(),
         })
         .nullable()
-        .describe('the last report of an update that the broker keeps'),
+        .describe('the last report of an update that the broker keeps; null where the caller may not receive it'),
     }),
   ),
   unknown: z.number().int().describe('devices whose state is unknown'),
@@ -64,7 +66,8 @@ export const deviceStatus = defineOperation({
   summary: 'Tells the last known state of devices, from what the broker keeps and what was recorded.',
   description:
     `Reads the kept messages of mahavishnu/status/{device_id}, and where there is none the newest record of a standing ` +
-    `subscription. A device that said nothing is "${UNKNOWN}", never assumed to be well. What devices say is untrusted.`,
+    `subscription. A device that said nothing is "${UNKNOWN}", never assumed to be well. What devices say is untrusted. ` +
+    'Needs the right to subscribe to these topics, where mqtt.topic_rules has any.',
   effect: 'read',
   idempotent: true,
   input,
@@ -79,36 +82,29 @@ export const deviceStatus = defineOperation({
 })
 
 async function runDeviceStatus(ctx: MqttContext, { device_ids, quiet_seconds }: Input): Promise<Data> {
+  const { settings, principal, clock, deadline, signal } = ctx
   const session = sessionOf(ctx)
   const [status, ota] = [deviceTopics(STATUS_TOPIC), deviceTopics(OTA_REPORT_TOPIC)]
-  const filters = device_ids.flatMap((id) => [status.topicOf(id), ota.topicOf(id)])
-  const { messages } = await collect(session, {
-    filters,
-    qos: 0,
-    retained: true,
-    seconds: 86_400,
-    max_messages: 10_000,
-    max_bytes: MAX_BYTES,
+  for (const id of device_ids) allowSubscribe(settings.topic_rules, principal, status.topicOf(id))
+  const reports = device_ids.map((id) => ota.topicOf(id)).filter((topic) => mayReceive(ctx, topic))
+  const newest = await newestMessages(session, {
+    topics: [...device_ids.map((id) => status.topicOf(id)), ...reports],
     quiet_ms: quiet_seconds * 1000,
     accept(message) {
       const device = status.deviceOf(message.topic) ?? ota.deviceOf(message.topic)
-      return device !== null && !isImpostor(message, device, ctx.settings.identity)
+      return device !== null && !isImpostor(message, device, settings.identity)
     },
-    clock: ctx.clock,
-    deadline: ctx.deadline,
-    signal: ctx.signal,
+    clock,
+    deadline,
+    signal,
   })
-  // The newest of a topic: what came while it listened is after what was kept.
-  const newest = new Map(messages.map((message) => [message.topic, message]))
-  const devices = await Promise.all(
-    device_ids.map(async (device_id) => {
-      const recorded = await newestRecord(ctx, device_id)
-      return statusOf({
-        device_id,
-        status: newest.get(status.topicOf(device_id)),
-        ota: newest.get(ota.topicOf(device_id)),
-        recorded,
-      })
+  const recorded = await newestRecords(ctx, device_ids)
+  const devices = device_ids.map((device_id) =>
+    statusOf({
+      device_id,
+      status: newest.get(status.topicOf(device_id)),
+      ota: newest.get(ota.topicOf(device_id)),
+      recorded: recorded.get(device_id),
     }),
   )
   return {
@@ -118,43 +114,22 @@ async function runDeviceStatus(ctx: MqttContext, { device_ids, quiet_seconds }: 
   }
 }
 
-interface Recorded {
-  readonly at: number
-  readonly payload: Uint8Array
-  /** Whether it is of the topic of its status. */
-  readonly isStatus: boolean
-}
-
-/** The newest record of the status, and where there is none, of anything else from the device. */
-async function newestRecord({ records, target }: MqttContext, device_id: string): Promise<Recorded | undefined> {
-  const stream = messageStream(target?.name ?? '')
-  for (const key_prefix of [`mahavishnu/status/${device_id}`, `sensors/${device_id}/`, `gateways/${device_id}/`]) {
-    const isStatus = key_prefix.startsWith('mahavishnu/')
-    const page = await records.query({ stream, key_prefix, limit: 100 })
-    const [found] = page.filter(
-      ({ key, meta }) => (!isStatus || key === key_prefix) && meta.identity_problem === undefined,
-    )
-    if (found !== undefined) return { at: found.at, payload: found.payload, isStatus }
-  }
-  return undefined
-}
-
 interface Known {
   readonly device_id: string
   readonly status: IncomingMessage | undefined
   readonly ota: IncomingMessage | undefined
-  readonly recorded: Recorded | undefined
+  readonly recorded: DeviceRecords | undefined
 }
 
 function statusOf({ device_id, status, ota, recorded }: Known): DeviceStatus {
-  const said = status ?? (recorded?.isStatus === true ? recorded : undefined)
+  const said = status ?? recorded?.status
   const source = status === undefined ? (said === undefined ? 'none' : 'record') : status.retain ? 'retained' : 'live'
   return {
     device_id,
     state: said === undefined ? UNKNOWN : stateOf(said),
     source,
     status: said === undefined ? null : deviceText(Buffer.from(said.payload).toString('utf8'), 2_000),
-    recorded_at: recorded === undefined ? null : isoTime(recorded.at),
+    recorded_at: recorded?.at === undefined ? null : isoTime(recorded.at),
     ota: ota === undefined ? null : otaOf(ota),
   }
 }

@@ -5,6 +5,7 @@ import type { Qos } from '../client/mqtt-session.ts'
 import { allowPublish, allowSubscribe } from '../client/topic-rules.ts'
 import { checkLevel } from '../client/topics.ts'
 import { CONNECT_ERRORS, type MqttContext, PUBLISH_ERRORS, SUBSCRIBE_ERRORS } from '../context.ts'
+import { refuseFirmwareTopic } from '../ota/firmware-topic.ts'
 import type { MqttSettings } from '../settings.ts'
 import {
   type CommandPlan,
@@ -30,7 +31,7 @@ export const publishToDevices = defineOperation({
   idempotent: false,
   input: commandInput,
   output: commandOutput,
-  errors: [...CONNECT_ERRORS, ...PUBLISH_ERRORS, ...SUBSCRIBE_ERRORS],
+  errors: [...CONNECT_ERRORS, ...PUBLISH_ERRORS, ...SUBSCRIBE_ERRORS, 'MHV_MQTT_CUT_SHORT'],
   timeout: (settings: MqttSettings) => settings.request_timeout,
   examples: [
     {
@@ -68,8 +69,15 @@ function planOf(ctx: MqttContext, call: DeviceCommandInput): CommandPlan {
   }
   const commands = deviceTopics(call.topic, command_id)
   const answers = deviceTopics(call.response_topic, command_id)
-  if (call.response_topic !== ANSWER_TOPIC) allowSubscribe(settings.topic_rules, principal, answers.filter)
-  for (const id of call.device_ids) allowPublish(settings.topic_rules, principal, commands.topicOf(id))
+  const named = call.response_topic !== ANSWER_TOPIC
+  if (named) allowSubscribe(settings.topic_rules, principal, answers.filter)
+  for (const id of call.device_ids) {
+    // A device publishes to a response topic because the caller says so.
+    for (const topic of named ? [commands.topicOf(id), answers.topicOf(id)] : [commands.topicOf(id)]) {
+      refuseFirmwareTopic(topic)
+      allowPublish(settings.topic_rules, principal, topic)
+    }
+  }
   enoughTime(ctx, call.device_ids.length)
 
   const text = JSON.stringify({ ...command, command_id })
@@ -86,6 +94,7 @@ function planOf(ctx: MqttContext, call: DeviceCommandInput): CommandPlan {
   return {
     command_id,
     answers,
+    topics_name_it: call.response_topic.includes('{command_id}'),
     message: (device_id, left_seconds) => ({
       topic: commands.topicOf(device_id),
       payload: payloadOf(left_seconds),

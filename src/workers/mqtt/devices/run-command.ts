@@ -4,6 +4,7 @@ import { type MqttContext, sessionOf } from '../context.ts'
 import { isImpostor, readAnswer } from './answer.ts'
 import type { CommandPlan, DeviceCommandData, DeviceCommandInput } from './command-shape.ts'
 import { type CommandTable, createCommandTable } from './command-table.ts'
+import { cutShort } from './cut-short.ts'
 import { sendCommands } from './send-commands.ts'
 
 /** Milliseconds that are left for the result before the deadline of the run. */
@@ -22,7 +23,8 @@ interface Ignored {
 
 /**
  * Sends a command and gathers the answers until all have come or the time is over. Throws what kept it from every device,
- * and the reason of the signal; the table is in the output by then.
+ * MHV_MQTT_CUT_SHORT where answers cannot be heard any more, and the reason of the signal; the table is in the output by
+ * then.
  */
 export async function runCommand(
   ctx: MqttContext,
@@ -88,7 +90,7 @@ export async function runCommand(
     await over.promise
     for (let index = 0; index < device_ids.length; index++) table.end(index, 'timed_out')
     signal.throwIfAborted()
-    if (unheard !== undefined) throw unheard
+    if (unheard !== undefined) throw cutShort(unheard)
     return resultOf(call, plan, {
       table,
       ignored,
@@ -126,7 +128,7 @@ function take({ clock, settings, connection }: MqttContext, { table, ignored, pl
     connection.devices.onRefused('impostor')
     return
   }
-  const answer = readAnswer(message, plan.command_id)
+  const answer = readAnswer(message, plan)
   switch (answer.is) {
     case 'stray':
       ignored.strays += 1

@@ -4,7 +4,13 @@ import { checkFirmwareUrl } from './firmware-url.ts'
 import { otaSettings } from './settings.ts'
 
 const settings = otaSettings.parse({
-  allowed_urls: ['https://firmware.example.org/pumps/', 'https://cdn.example.org/one.bin', 'http://10.0.0.1:8080/fw/'],
+  allowed_urls: [
+    'https://firmware.example.org/pumps/',
+    'https://cdn.example.org/one.bin',
+    'http://10.0.0.1:8080/fw/',
+    'https://host.example',
+    'https://cdn.example.org/get?file=one',
+  ],
 })
 
 suite('the address of a firmware', () => {
@@ -13,6 +19,10 @@ suite('the address of a firmware', () => {
     'https://firmware.example.org/pumps/a/b?token=x',
     'https://cdn.example.org/one.bin',
     'https://cdn.example.org/one.bin?x=/../',
+    'https://cdn.example.org/get?file=one',
+    'https://firmware.example.org/pumps/..2.bin',
+    'https://firmware.example.org/pumps/v2..1/x%20y.bin',
+    'https://host.example/',
   ]) {
     test(`${url} is allowed`, () => assert.equal(checkFirmwareUrl(url, settings), url))
   }
@@ -42,6 +52,17 @@ suite('the address of a firmware', () => {
     ['file:///etc/passwd', /neither https nor http/],
     ['javascript:alert(1)', /neither https nor http/],
     ['not a url', /no URL/],
+    ['https://firmware.example.org/pumps/..%252f..%252fother', /encoded separator/],
+    ['https://firmware.example.org/pumps/%252e%252e/other', /hidden step/],
+    ['https://firmware.example.org/pumps/..;/other', /hidden step/],
+    ['https://firmware.example.org/pumps/..;x=1/other', /hidden step/],
+    ['https://firmware.example.org/pumps/x%00.bin', /control character/],
+    ['https://firmware.example.org/pumps/x%0d%0aHost:evil', /control character/],
+    ['https://0x7f.1/pumps/x', /no entry/],
+    ['https://host.example/x', /no entry/],
+    ['https://host.example/x/', /no entry/],
+    ['https://cdn.example.org/get?file=../two', /no entry/],
+    ['https://cdn.example.org/get', /no entry/],
   ] as const) {
     test(`${url} is refused`, () => {
       assert.throws(() => checkFirmwareUrl(url, settings), { code: 'MHV_MQTT_OTA_URL_DENIED', message: why })
@@ -58,5 +79,13 @@ suite('the address of a firmware', () => {
   test('entries of the settings are https or http', () => {
     assert.equal(otaSettings.safeParse({ allowed_urls: ['ftp://a.example/'] }).success, false)
     assert.equal(otaSettings.safeParse({ allowed_urls: ['https'] }).success, false)
+    for (const entry of [
+      'https://a@b.example/',
+      'https://b.example/#x',
+      'https://b.example/fw/?file=x',
+      'https://b.example/?x',
+    ]) {
+      assert.equal(otaSettings.safeParse({ allowed_urls: [entry] }).success, false, entry)
+    }
   })
 })

@@ -11,6 +11,9 @@ const KEEP_MS = 7 * 86_400_000
 /** Keys that are removed at once. */
 const AT_ONCE = 1_000
 
+/** In the place of words of a device that the journal does not take. */
+const UNKEPT = 'it failed; what it said could not be kept'
+
 /** `[state]` or `[state, reason]`, under the place of the device in the call. */
 type Stored = readonly [state: OtaState, reason?: string]
 
@@ -65,11 +68,18 @@ export function createRolloutStore(state: WorkerState, rollout: string): Rollout
     const group = waiting
     waiting = new Map()
     next = undefined
-    const set = [...group].map(([place, device]): readonly [string, Stored] => [
-      prefix + place,
-      device.reason === null ? [device.state] : [device.state, device.reason],
-    ])
-    await state.apply({ set })
+    const stored = (words: (reason: string) => string) =>
+      [...group].map(([place, { state, reason }]): readonly [string, Stored] => [
+        prefix + place,
+        reason === null ? [state] : [state, words(reason)],
+      ])
+    try {
+      await state.apply({ set: stored((reason) => reason) })
+    } catch (error) {
+      if ([...group.values()].every(({ reason }) => reason === null)) throw error
+      // The journal refuses text with a secret in it, and what a device says must not end the roll-out of all others.
+      await state.apply({ set: stored(() => UNKEPT) })
+    }
   }
 
   return {

@@ -1,6 +1,7 @@
 import { type MhvError, mhvError, toMhvError } from '../../../core/errors.ts'
-import type { MqttSession, OutgoingMessage, Subscription } from '../client/mqtt-session.ts'
+import type { MqttSession, OutgoingMessage, SubscribeOptions, Subscription } from '../client/mqtt-session.ts'
 import { type MqttContext, sessionOf } from '../context.ts'
+import { cutShort } from '../devices/cut-short.ts'
 import { type DeviceTopics, deviceTopics, OTA_REPORT_TOPIC, OTA_TOPIC } from '../devices/device-topics.ts'
 import { untilConnected } from '../devices/until-connected.ts'
 import { createDeviceWatch } from './device-watch.ts'
@@ -24,7 +25,8 @@ const GOES_ON: readonly string[] = ['MHV_SHUTTING_DOWN', 'MHV_RUN_INTERRUPTED']
  * Runs a roll-out, or goes on with one of a process that is gone. What a device has on disk is never behind what it was told:
  * `notified` is written before it is told, and its place is given to another only when its end is written.
  *
- * Throws MHV_MQTT_OTA_STOPPED where more devices failed than may, what the journal throws, and the reason of the signal.
+ * Throws MHV_MQTT_OTA_STOPPED where more devices failed than may, what the journal throws (MHV_MQTT_CUT_SHORT where devices
+ * were told by then), and the reason of the signal.
  */
 export async function runRollout(ctx: MqttContext, call: OtaInput, firmware: Firmware): Promise<OtaData> {
   const { clock, signal, state, run_id } = ctx
@@ -42,6 +44,9 @@ export async function runRollout(ctx: MqttContext, call: OtaInput, firmware: Fir
   const reports = createReportReader(ctx, call, firmware)
   try {
     await lead(ctx, call, { session, rollout, reports, firmware, resumed: found !== null })
+  } catch (error) {
+    const nobodyTold = rollout.counts().waiting === call.device_ids.length
+    throw signal.aborted || nobodyTold ? error : cutShort(error)
   } finally {
     if (!GOES_ON.includes(toMhvError(signal.reason).code)) await writeRollout(ctx, call, rollout)
   }
@@ -131,13 +136,26 @@ async function lead(ctx: MqttContext, call: OtaInput, parts: Parts): Promise<voi
     else if (outcome.is !== 'over') watch.begin(id, heard.has(id))
   }
 
+  /** With devices under way, what time heals is waited for. */
+  async function subscribeTo(filter: string, options: SubscribeOptions): Promise<Subscription> {
+    for (;;) {
+      try {
+        return await session.subscribe(filter, options)
+      } catch (error) {
+        if (!parts.resumed || working.aborted || !toMhvError(error).spec.retryable) throw error
+        await clock.sleep(QUIET_MS, working)
+        await untilConnected(session, clock, working)
+      }
+    }
+  }
+
   signal.addEventListener('abort', onAbort, { once: true })
   const subscriptions: Subscription[] = []
   try {
     signal.throwIfAborted()
     let cameAt = clock.monotonic()
     for (const filter of filtersOf(call.device_ids)) {
-      const subscription = await session.subscribe(filter, {
+      const subscription = await subscribeTo(filter, {
         qos: 1,
         signal: working,
         onMessage(message) {

@@ -1,8 +1,20 @@
 import { z } from 'zod'
 
+/** A folder with a query would cover what is below it with any query; a name or a fragment means nothing here. */
+const allowedUrl = z
+  .url({ protocol: /^https?$/ })
+  .max(1_000)
+  .refine(
+    (text) => {
+      const url = URL.parse(text)
+      return url === null || (url.username === '' && url.password === '' && url.hash === '' && !/\/[?]/.test(text))
+    },
+    { error: 'must be a folder or a file, without credentials and fragment; a folder has no query' },
+  )
+
 export const otaSettings = z.strictObject({
   allowed_urls: z
-    .array(z.url({ protocol: /^https?$/ }).max(1_000))
+    .array(allowedUrl)
     .max(100)
     .default([])
     .describe(

@@ -29,6 +29,7 @@ export const triggerOta = defineOperation({
     ...SUBSCRIBE_ERRORS,
     'MHV_MQTT_OTA_URL_DENIED',
     'MHV_MQTT_OTA_STOPPED',
+    'MHV_MQTT_CUT_SHORT',
   ],
   timeout: 3_600,
   examples: [

@@ -75,6 +75,61 @@ suite('the outbox', () => {
     assert.deepEqual([accepted, delivered], [1, 1])
   })
 
+  test('MQ-04: what cannot be written makes nothing give way', async () => {
+    const clock = createFakeClock(1_700_000_000_000)
+    const store = createMemoryStore(clock)
+    let full = false
+    const failing: Store = {
+      ...store,
+      async stateApply(worker, changes) {
+        if (full) throw mhvError('MHV_JOURNAL_FULL', 'no room')
+        await store.stateApply(worker, changes)
+      },
+    }
+    const broker = fakeBroker()
+    const { outbox } = await openOn(failing, clock, broker, { max_size: 3 })
+    const oldest = { overflow: 'drop_oldest' as const }
+    await outbox.accept(['1', '2', '3'].map((text) => message('t', text, oldest)))
+    full = true
+    for (const text of ['4', '5', '6', '7']) {
+      const refused = assert.rejects(outbox.accept([message('t', text, oldest)]), { code: 'MHV_JOURNAL_FULL' })
+      // Writes that failed are followed by a pause.
+      await steps(clock, 30)
+      await refused
+    }
+    const { dropped, waiting } = outbox.status()
+    assert.deepEqual([dropped, waiting], [0, 3])
+    full = false
+    await steps(clock, 60)
+    await outbox.accept([message('t', '8', oldest)])
+    assert.deepEqual([outbox.status().dropped, outbox.status().waiting], [1, 3])
+    assert.equal((await store.stateList('mqtt', MESSAGES)).length, 3)
+    assertSum(outbox)
+    broker.connect()
+    broker.acknowledge(9)
+    assert.deepEqual(
+      broker.taken.map(({ text }) => text),
+      ['2', '3', '8'],
+    )
+  })
+
+  test('MQ-02: over a new connection nothing overtakes what is on its way over the old one', async () => {
+    const clock = createFakeClock(1_700_000_000_000)
+    const broker = fakeBroker()
+    const { outbox } = await openOn(createMemoryStore(clock), clock, broker)
+    broker.connect()
+    await outbox.accept([message('t', '1'), message('t', '2')])
+    const ended = broker.replace()
+    await outbox.accept([message('t', '3'), message('other', '1')])
+    assert.equal(broker.inFlight(), 1)
+    ended()
+    await steps(clock, 60)
+    broker.acknowledge(9)
+    await steps(clock, 60)
+    broker.acknowledge(9)
+    assert.deepEqual(firsts(broker).get('t'), ['1', '2', '3'])
+  })
+
   test('replays what waited at its pace, and lets new topics pass', async () => {
     const clock = createFakeClock(1_700_000_000_000)
     const broker = fakeBroker()

@@ -66,7 +66,8 @@ export function createOutbox(parts: OutboxParts): ClosableOutbox {
   })
 
   function hold(entry: Entry, batch: Batch | null, index: number): void {
-    const each: Held = { entry, batch, index, sends: 0, sending: false, replay: batch === null, gone: false }
+    const state = { sends: 0, faults: 0, sending: false, replay: batch === null, gone: false, leaving: false }
+    const each: Held = { entry, batch, index, ...state }
     held.set(entry.id, each)
     if (entry.message.overflow === 'drop_oldest') droppable.add(each)
     if (entry.message.expires_at !== null) expiring.add(each)
@@ -75,15 +76,20 @@ export function createOutbox(parts: OutboxParts): ClosableOutbox {
 
   function settle(each: Held, outcome: MessageOutcome, reason: RemovalReason, why?: string): void {
     if (each.gone) return
+    size -= 1
+    bytes -= each.entry.bytes
+    ledger.remove(each.entry, reason, why)
+    end(each, outcome, reason)
+  }
+
+  /** It is counted, and its removal written or about to be. */
+  function end(each: Held, outcome: MessageOutcome, reason: RemovalReason): void {
     each.gone = true
     const { entry, batch, index } = each
     held.delete(entry.id)
     droppable.delete(each)
     expiring.delete(each)
     sender.remove(each)
-    size -= 1
-    bytes -= entry.bytes
-    ledger.remove(entry, reason, why)
     parts.onOutcome?.(entry.message.topic, reason, Math.max(0, clock.now() - entry.accepted_at) / 1000)
     if (batch === null) return
     batch.outcomes[index] = outcome
@@ -100,7 +106,7 @@ export function createOutbox(parts: OutboxParts): ClosableOutbox {
     const victims: Held[] = []
     let freed = 0
     for (const each of droppable) {
-      if (each.sending) continue
+      if (each.sending || each.leaving) continue
       victims.push(each)
       freed += each.entry.bytes
       if (fits(victims.length, freed)) return victims
@@ -129,18 +135,26 @@ export function createOutbox(parts: OutboxParts): ClosableOutbox {
     const needed = messages.reduce((sum, message) => sum + sizeOf(message), 0)
     const victims = makeRoom(messages, needed)
     if (victims === null) throw full(messages)
-    for (const victim of victims) settle(victim, { state: 'dropped' }, 'dropped', 'the outbox was full')
     const now = clock.now()
     const entries = messages.map((message) => newEntry(message, now))
-    size += entries.length
-    bytes += needed
+    const freed = victims.reduce((sum, { entry }) => sum + entry.bytes, 0)
+    size += entries.length - victims.length
+    bytes += needed - freed
+    for (const victim of victims) victim.leaving = true
     try {
-      await ledger.add(entries)
+      await ledger.add(
+        entries,
+        victims.map(({ entry }) => entry),
+      )
     } catch (error) {
-      size -= entries.length
-      bytes -= needed
+      size -= entries.length - victims.length
+      bytes -= needed - freed
+      // What is not written has replaced nothing.
+      for (const victim of victims) sender.stay(victim)
+      sender.pump()
       throw error
     }
+    for (const victim of victims) end(victim, { state: 'dropped' }, 'dropped')
     const done = Promise.withResolvers<void>()
     const outcomes: MessageOutcome[] = entries.map(() => ({ state: 'accepted' }))
     const batch: Batch = { outcomes, open: entries.length, settle: done.resolve }
@@ -157,7 +171,7 @@ export function createOutbox(parts: OutboxParts): ClosableOutbox {
       cancelExpiry = undefined
       const now = clock.now()
       for (const each of expiring) {
-        if (!each.sending && (each.entry.message.expires_at ?? now + 1) <= now)
+        if (!each.sending && !each.leaving && (each.entry.message.expires_at ?? now + 1) <= now)
           settle(each, { state: 'expired' }, 'expired')
       }
       if (expiring.size > 0) watchExpiry()
@@ -207,7 +221,7 @@ export function createOutbox(parts: OutboxParts): ClosableOutbox {
       let in_flight = 0
       for (const id of ids) {
         const each = held.get(id)
-        if (each === undefined) continue
+        if (each === undefined || each.leaving) continue
         dropped += 1
         if (each.sending) in_flight += 1
         settle(each, { state: 'dropped' }, 'removed', 'dropped by an operator')

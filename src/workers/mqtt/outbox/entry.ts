@@ -20,16 +20,17 @@ export const COUNTS = 'outbox/counts/'
 
 const SEQ_DIGITS = 16
 
-/** Keys sort as the messages were accepted. */
-export function entryKey(target: string, seq: number): string {
-  return `${MESSAGES}${encodeURIComponent(target)}/${String(seq).padStart(SEQ_DIGITS, '0')}`
+/** Keys of this target's messages sort as the messages were accepted. */
+export function entryKeysOf(target: string): (seq: number) => string {
+  const prefix = `${MESSAGES}${encodeURIComponent(target)}/`
+  return (seq) => prefix + String(seq).padStart(SEQ_DIGITS, '0')
 }
 
 export function countsKey(target: string): string {
   return COUNTS + encodeURIComponent(target)
 }
 
-/** Target and number of a key of `entryKey`. */
+/** Target and number of a key of `entryKeysOf`. */
 export function parseEntryKey(key: string): { readonly target: string; readonly seq: number } {
   const [target = '', seq = ''] = key.slice(MESSAGES.length).split('/')
   return { target: decodeURIComponent(target), seq: Number(seq) }
@@ -58,10 +59,10 @@ interface StoredEntry {
   readonly overflow: OverflowPolicy
   readonly at: number
   readonly expires_at: number | null
-  readonly content_type?: string
-  readonly response_topic?: string
-  readonly correlation?: Bytes
-  readonly user?: OutboxMessage['user_properties']
+  readonly content_type?: string | undefined
+  readonly response_topic?: string | undefined
+  readonly correlation?: Bytes | undefined
+  readonly user?: OutboxMessage['user_properties'] | undefined
 }
 
 export function encodeEntry({ id, message, accepted_at }: Entry): StoredEntry {
@@ -76,10 +77,11 @@ export function encodeEntry({ id, message, accepted_at }: Entry): StoredEntry {
     overflow,
     at: accepted_at,
     expires_at,
-    ...(message.content_type === undefined ? {} : { content_type: message.content_type }),
-    ...(message.response_topic === undefined ? {} : { response_topic: message.response_topic }),
-    ...(correlation_data === undefined ? {} : { correlation: encodeBytes(correlation_data) }),
-    ...(message.user_properties === undefined ? {} : { user: message.user_properties }),
+    // What is undefined is not in the JSON.
+    content_type: message.content_type,
+    response_topic: message.response_topic,
+    correlation: correlation_data === undefined ? undefined : encodeBytes(correlation_data),
+    user: message.user_properties,
   }
 }
 

@@ -17,11 +17,15 @@ export interface Held {
   readonly index: number
   /** Times that it was handed to the connection. */
   sends: number
+  /** Times that the broker ended the connection for a message, with nothing else of the outbox on its way. */
+  faults: number
   sending: boolean
   /** Whether it waited while there was no connection, and so is sent at the pace of a replay. */
   replay: boolean
   /** It has its outcome. */
   gone: boolean
+  /** It gives way to newer ones as soon as these are on disk; until then it is neither sent nor given up. */
+  leaving: boolean
 }
 
 /** The messages of one topic, in order. */
@@ -56,7 +60,7 @@ export function createLanes() {
   /** A broker delivers QoS 1 at once and QoS 2 a round trip later: messages of one topic wait for the other kind. */
   function maySend(lane: Lane): boolean {
     const held = lane.queue[lane.next]
-    if (held === undefined || lane.stalled) return false
+    if (held === undefined || lane.stalled || held.leaving) return false
     return lane.sending === 0 || lane.qos === held.entry.message.qos
   }
 
@@ -113,6 +117,15 @@ export function createLanes() {
       }
       if (lane.queue.length === 0 && lane.sending === 0 && !lane.ready) lanes.delete(lane.topic)
       else makeReady(lane)
+    },
+    /** Another connection is there: nothing follows what may be on its way over the one before. */
+    interrupt(): void {
+      for (const lane of lanes.values()) if (lane.sending > 0) lane.stalled = true
+    },
+    /** It stays after all. */
+    stay(held: Held): void {
+      held.leaving = false
+      makeReady(laneOf(held.entry.message.topic))
     },
     /** It has its outcome and leaves the queue. */
     remove(held: Held): void {

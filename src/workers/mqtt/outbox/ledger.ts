@@ -2,7 +2,7 @@ import type { Clock } from '../../../core/clock.ts'
 import type { Logger, WorkerRecords, WorkerState } from '../../../core/context.ts'
 import { toMhvError } from '../../../core/errors.ts'
 import type { NewRecord } from '../../../core/records.ts'
-import { countsKey, type Entry, encodeEntry, entryKey } from './entry.ts'
+import { countsKey, type Entry, encodeEntry, entryKeysOf } from './entry.ts'
 import type { OutboxCounts } from './outbox.ts'
 
 export type CountName = keyof OutboxCounts
@@ -27,8 +27,11 @@ export function lostStream(target: string): string {
 
 /** The disk's side of an outbox: what is added and removed is written in groups, each with the counts that result. */
 export interface Ledger {
-  /** On disk when it resolves, with all that was removed before; none of them when it rejects. */
-  add(entries: readonly Entry[]): Promise<void>
+  /**
+   * On disk when it resolves, with all that was removed before; none of them when it rejects. Those that give way go with
+   * the same write, or stay.
+   */
+  add(entries: readonly Entry[], givingWay?: readonly Entry[]): Promise<void>
   /** Written soon; tried again until the journal takes it. */
   remove(entry: Entry, reason: RemovalReason, why?: string): void
   /** Counts calls that were turned away. */
@@ -54,6 +57,7 @@ interface Removal {
 
 interface Addition {
   readonly entries: readonly Entry[]
+  readonly givingWay: readonly Removal[]
   resolve(): void
   reject(error: unknown): void
 }
@@ -69,6 +73,7 @@ export function createLedger(
   stored: OutboxCounts,
 ): Ledger {
   const { target, state, records, clock, log } = parts
+  const keyOf = entryKeysOf(target)
   let additions: Addition[] = []
   let removals: Removal[] = []
   /** On disk. */
@@ -88,7 +93,8 @@ export function createLedger(
 
   /** One group: everything that is there now. True where the journal took it. */
   async function writeGroup(): Promise<boolean> {
-    const [added, gone, turnedAway] = [additions, removals, rejected]
+    const [added, own, turnedAway] = [additions, removals, rejected]
+    const gone = [...own, ...added.flatMap(({ givingWay }) => givingWay)]
     additions = []
     removals = []
     rejected = 0
@@ -98,21 +104,22 @@ export function createLedger(
       // First the record: a loss may be told twice after a crash, never not at all.
       if (notes.length > 0) await records.append(lostStream(target), notes)
       const messages = added.flatMap(({ entries }) =>
-        entries.map((entry) => [entryKey(target, entry.seq), encodeEntry(entry)] as const),
+        entries.map((entry) => [keyOf(entry.seq), encodeEntry(entry)] as const),
       )
       await state.apply({
         set: [...messages, [countsKey(target), counts]],
-        delete: gone.map(({ entry }) => entryKey(target, entry.seq)),
+        delete: gone.map(({ entry }) => keyOf(entry.seq)),
       })
       written = counts
-      for (const { entries, resolve } of added) {
+      for (const { entries, givingWay, resolve } of added) {
         known.accepted += entries.length
+        for (const { reason } of givingWay) known[reason] += 1
         resolve()
       }
       return true
     } catch (error) {
       // Who adds is told, and holds nothing. What is gone stays gone: it is written down as soon as that is possible.
-      removals = [...gone, ...removals]
+      removals = [...own, ...removals]
       rejected += turnedAway
       for (const { reject } of added) reject(error)
       const { code, message } = toMhvError(error)
@@ -124,6 +131,10 @@ export function createLedger(
   function noteOf({ id, bytes, accepted_at, message }: Entry, event: RemovalReason, why = ''): NewRecord {
     const meta = { id, event, why, qos: message.qos, bytes, accepted_at }
     return { key: message.topic, at: clock.now(), payload: new Uint8Array(0), meta }
+  }
+
+  function removal(entry: Entry, reason: RemovalReason, why?: string): Removal {
+    return { entry, reason, note: reason === 'delivered' ? null : noteOf(entry, reason, why) }
   }
 
   const hasWork = () => additions.length > 0 || removals.length > 0 || rejected > 0
@@ -154,14 +165,15 @@ export function createLedger(
   }
 
   return {
-    add(entries) {
+    add(entries, givingWay = []) {
       return new Promise((resolve, reject) => {
-        additions.push({ entries, resolve, reject })
+        const leaving = givingWay.map((entry) => removal(entry, 'dropped', 'the outbox was full'))
+        additions.push({ entries, givingWay: leaving, resolve, reject })
         begin()
       })
     },
     remove(entry, reason, why) {
-      removals.push({ entry, reason, note: reason === 'delivered' ? null : noteOf(entry, reason, why) })
+      removals.push(removal(entry, reason, why))
       known[reason] += 1
       linger()
     },

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { mhvError } from '../../../core/errors.ts'
 import { defineOperation } from '../../../core/operation.ts'
 import { checkFilter, matchesFilter } from '../client/topics.ts'
-import type { MqttContext } from '../context.ts'
+import { type MqttContext, maySend } from '../context.ts'
 import { outboxOf } from './outbox-status.ts'
 
 const input = z.object({
@@ -15,7 +15,9 @@ export const outboxDrop = defineOperation({
   id: 'mqtt.outbox_drop',
   title: 'Drop messages from the outbox',
   summary: 'Drops waiting messages of a target by their ids or by a topic filter; they are never sent again.',
-  description: 'A message that is on its way at that moment may arrive all the same; in_flight counts those.',
+  description:
+    'A message that is on its way at that moment may arrive all the same; in_flight counts those. Messages of topics that ' +
+    'mqtt.topic_rules do not let the caller publish to stay.',
   effect: 'destroy',
   effectOf: ({ dry_run }) => (dry_run ? 'read' : 'destroy'),
   idempotent: true,
@@ -40,6 +42,7 @@ export const outboxDrop = defineOperation({
     const chosen = outbox
       .held(0, Number.MAX_SAFE_INTEGER)
       .filter((held) => (topic === undefined ? wanted.has(held.id) : matchesFilter(topic, held.topic)))
+      .filter((held) => maySend(context, held.topic))
     if (!dry_run) return outbox.drop(chosen.map(({ id }) => id))
     return { dropped: chosen.length, in_flight: chosen.filter(({ in_flight }) => in_flight).length }
   },

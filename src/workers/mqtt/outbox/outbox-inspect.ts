@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import { z } from 'zod'
 import { defineOperation } from '../../../core/operation.ts'
 import { checkFilter, matchesFilter } from '../client/topics.ts'
-import type { MqttContext } from '../context.ts'
+import { type MqttContext, mayReceive } from '../context.ts'
 import { OVERFLOW_POLICIES } from './outbox.ts'
 import { outboxOf } from './outbox-status.ts'
 
@@ -19,6 +19,7 @@ export const outboxInspect = defineOperation({
   id: 'mqtt.outbox_inspect',
   title: 'Messages in the outbox',
   summary: 'Lists the messages that wait in the outbox of a target, in the order in which they were accepted.',
+  description: 'Messages of topics that mqtt.topic_rules do not let the caller subscribe to are left out.',
   effect: 'read',
   idempotent: true,
   input,
@@ -48,7 +49,9 @@ export const outboxInspect = defineOperation({
   async run(context: MqttContext, { topic, limit, payload_bytes, cursor }: z.output<typeof input>) {
     if (topic !== undefined) checkFilter(topic)
     const all = outboxOf(context).held(cursor, Number.MAX_SAFE_INTEGER)
-    const fitting = all.filter((held) => topic === undefined || matchesFilter(topic, held.topic))
+    const fitting = all.filter(
+      (held) => (topic === undefined || matchesFilter(topic, held.topic)) && mayReceive(context, held.topic),
+    )
     const page = fitting.slice(0, limit)
     return {
       cursor: fitting.length > limit ? (page.at(-1)?.seq ?? null) : null,

@@ -1,4 +1,5 @@
 import type { WorkerContext } from '../../../core/context.ts'
+import { toMhvError } from '../../../core/errors.ts'
 import type { BrokerCall, MqttConnection } from '../client/mqtt-session.ts'
 import { matchesFilter } from '../client/topics.ts'
 import type { MqttSettings, MqttTarget } from '../settings.ts'
@@ -92,7 +93,17 @@ export async function openOutboxes(
       log.warn('messages wait for a target that is not in the inventory any more', { target, messages: length })
       continue
     }
-    of(target, { target: found.target.address as MqttTarget, settings: found.settings as MqttSettings })
+    try {
+      of(target, { target: found.target.address as MqttTarget, settings: found.settings as MqttSettings })
+    } catch (error) {
+      const { code, message } = toMhvError(error)
+      log.error('messages wait for a target that cannot be used', {
+        target,
+        messages: length,
+        error_code: code,
+        message,
+      })
+    }
   }
   tidyAgain()
   return {

@@ -1,6 +1,7 @@
 import type { Clock } from '../../../core/clock.ts'
-import { type MhvError, toMhvError } from '../../../core/errors.ts'
+import { type MhvError, mhvError, toMhvError } from '../../../core/errors.ts'
 import { MESSAGE_ID_PROPERTY, type MqttSession, type OutgoingMessage, type PublishAck } from '../client/mqtt-session.ts'
+import { MESSAGE_FAULTS, MESSAGE_PASSING } from '../client/reason-codes.ts'
 import { createLanes, type Held, type Lane } from './lanes.ts'
 
 /** What became of a send. A message whose connection was lost has no outcome yet: it is sent again. */
@@ -12,6 +13,8 @@ export type SendOutcome =
 export interface Sender {
   add(held: Held): void
   remove(held: Held): void
+  /** It was to leave, and stays. */
+  stay(held: Held): void
   /** There is a connection: all that waits now has waited for it. */
   connected(): void
   /** Sends what may be sent. */
@@ -26,6 +29,8 @@ export interface Sender {
 const AGAIN: readonly string[] = ['MHV_MQTT_NOT_CONNECTED', 'MHV_MQTT_CONNECTION_LOST']
 /** Codes that say that this message will never be taken. */
 const FINAL = /^MHV_MQTT_(NOT_AUTHORIZED|PUBLISH_REJECTED|MESSAGE_TOO_LARGE|TOPIC_INVALID|TOPIC_DENIED)$/
+/** Times that a message has to end the connection when it is on its way alone: once may be somebody else's. */
+const FAULTS = 2
 /** Look again for a connection after a failure that came without losing it, in milliseconds. */
 const AGAIN_MS = 1_000
 /** Replayed messages that may go at once, as a part of the rate per second. */
@@ -57,6 +62,11 @@ export function createSender(parts: {
   let cancelAgain: (() => void) | undefined
   /** A send has failed, and neither has a connection been made since nor the time come to look again. */
   let paused = false
+  /**
+   * What was on its way when a broker ended the connection because of a message. Until each of them has its outcome, they
+   * go one by one: whoever sends all of them again, again ends the connection, for everybody, for ever.
+   */
+  const suspects = new Set<Held>()
   let idle: (() => void) | undefined
   let stopped = false
 
@@ -70,7 +80,7 @@ export function createSender(parts: {
   }
 
   function pump(): void {
-    while (!stopped && !paused && inFlight < window && session.state() === 'connected') {
+    while (!stopped && !paused && inFlight < (suspects.size > 0 ? 1 : window) && session.state() === 'connected') {
       const taken = lanes.take(mayReplay)
       if (taken === undefined) break
       send(taken.lane, taken.held)
@@ -111,6 +121,7 @@ export function createSender(parts: {
     if (held.sends > 1) resent += 1
     session.publishNow(outgoing(held, leftMs), closing.signal).then(
       (ack) => {
+        suspects.delete(held)
         if (!held.gone) parts.onOutcome(held, { state: 'delivered', ack })
         returned(lane, held)
       },
@@ -123,7 +134,18 @@ export function createSender(parts: {
 
   function failed(held: Held, error: MhvError): void {
     if (held.gone || closing.signal.aborted) return
-    if (FINAL.test(error.code)) {
+    if (MESSAGE_FAULTS.has(error.details?.['reason_code']) && error.code === 'MHV_MQTT_CONNECTION_LOST') {
+      if (suspects.has(held)) held.faults += 1
+      suspects.add(held)
+      if (held.faults >= FAULTS) {
+        const why = `the broker ends the connection when it gets this message: ${error.message}`
+        const refused = mhvError('MHV_MQTT_PUBLISH_REJECTED', why, { details: error.details, cause: error })
+        suspects.delete(held)
+        parts.onOutcome(held, { state: 'refused', error: refused })
+        return
+      }
+    }
+    if (FINAL.test(error.code) && !MESSAGE_PASSING.has(error.details?.['reason_code'])) {
       parts.onOutcome(held, { state: 'refused', error })
       return
     }
@@ -140,9 +162,14 @@ export function createSender(parts: {
 
   return {
     add: (held) => lanes.add(held),
-    remove: (held) => lanes.remove(held),
+    remove(held) {
+      suspects.delete(held)
+      lanes.remove(held)
+    },
+    stay: (held) => lanes.stay(held),
     connected() {
       for (const held of parts.held()) held.replay = true
+      lanes.interrupt()
       paused = false
       pump()
     },

@@ -1,20 +1,19 @@
 import { z } from 'zod'
 import { mhvError, toMhvError } from '../../../core/errors.ts'
 import { defineOperation } from '../../../core/operation.ts'
-import type { OutgoingMessage } from '../client/mqtt-session.ts'
+import type { OutgoingMessage, SendListener } from '../client/mqtt-session.ts'
 import { allowPublish } from '../client/topic-rules.ts'
 import { checkTopic } from '../client/topics.ts'
 import { CONNECT_ERRORS, type MqttContext, PUBLISH_ERRORS, sessionOf } from '../context.ts'
+import { refuseFirmwareTopic } from '../ota/firmware-topic.ts'
 import { OVERFLOW_POLICIES } from '../outbox/outbox.ts'
-import { type HeldPublish, type PublishOutcome, publishHeld } from '../outbox/publish-held.ts'
+import { type PublishOutcome, publishHeld } from '../outbox/publish-held.ts'
 import type { MqttSettings } from '../settings.ts'
 import { messageInput, messageShape, toOutgoing } from './message-input.ts'
+import { createTally, type Tally } from './tally.ts'
 
 /** Messages of one call; more are more calls. */
 const MAX_MESSAGES = 10_000
-/** Failures that the error of a batch lists. */
-const SHOWN_FAILURES = 20
-
 const input = z
   .object({
     ...messageShape,
@@ -120,71 +119,49 @@ async function runPublish(
   for (const message of messages) checkMessage(ctx, message)
   const held = messages.filter(({ qos }) => qos > 0)
   const others = messages.filter(({ qos }) => qos === 0)
+  const tally = createTally(messages)
   // What is held goes first: if it is refused, nothing was done.
-  const outcomes = [...(await publishOrNone(ctx, held, { overflow, wait_for })), ...(await publishNow(ctx, others))]
-  return report(messages, outcomes)
-}
-
-async function publishOrNone(ctx: MqttContext, messages: readonly OutgoingMessage[], how: HeldPublish) {
-  return messages.length === 0 ? [] : publishHeld(ctx, messages, how)
+  if (held.length > 0) {
+    const outcomes = await publishHeld(ctx, held, { overflow, wait_for })
+    for (const [index, message] of held.entries()) tally.add(message, outcomes[index] as PublishOutcome)
+  }
+  if (others.length > 0) await sendAll(ctx, others, tally)
+  return tally.report()
 }
 
 /** QoS 0: over the connection that is there, and never again. */
-async function publishNow(ctx: MqttContext, messages: readonly OutgoingMessage[]): Promise<readonly PublishOutcome[]> {
-  if (messages.length === 0) return []
+async function sendAll(ctx: MqttContext, messages: readonly OutgoingMessage[], tally: Tally): Promise<void> {
   const session = sessionOf(ctx)
   await session.ready(ctx.signal)
-  const results = await Promise.allSettled(messages.map((message) => session.publishNow(message, ctx.signal)))
-  return results.map((result) =>
-    result.status === 'fulfilled'
-      ? { state: 'taken', ack: result.value }
-      : { state: 'failed', error: toMhvError(result.reason) },
-  )
+  await new Promise<void>((resolve) => {
+    let open = messages.length
+    const settled = () => {
+      open -= 1
+      if (open === 0) resolve()
+    }
+    const listener: SendListener = {
+      acknowledged(ack) {
+        tally.taken(ack)
+        settled()
+      },
+      failed(error, message) {
+        tally.failed(message, toMhvError(error))
+        settled()
+      },
+    }
+    for (const message of messages) session.send(message, ctx.signal, listener)
+  })
 }
 
 function checkMessage({ settings, principal }: MqttContext, { topic, payload, response_topic }: OutgoingMessage): void {
-  checkTopic(topic)
-  if (response_topic !== undefined) checkTopic(response_topic)
-  allowPublish(settings.topic_rules, principal, topic)
+  // Whoever answers publishes to the response topic because the caller says so.
+  for (const each of response_topic === undefined ? [topic] : [topic, response_topic]) {
+    checkTopic(each)
+    refuseFirmwareTopic(each)
+    allowPublish(settings.topic_rules, principal, each)
+  }
   const most = settings.throttling.max_message_size
   if (payload.length <= most) return
   const why = `the message to ${JSON.stringify(topic)} has ${payload.length} bytes; ${most} are the most`
   throw mhvError('MHV_MQTT_MESSAGE_TOO_LARGE', why)
-}
-
-function report(messages: readonly OutgoingMessage[], outcomes: readonly PublishOutcome[]): PublishData {
-  const failed = outcomes.flatMap((outcome, index) =>
-    outcome.state === 'failed' ? [{ index, error: outcome.error }] : [],
-  )
-  const acks = outcomes.flatMap((outcome) => (outcome.state === 'taken' ? [outcome.ack] : []))
-  const accepted = outcomes.length - failed.length - acks.length
-  const [first] = failed
-  if (first !== undefined) {
-    if (acks.length + accepted === 0)
-      throw (failed.find(({ error }) => error.spec.phase !== 'before-effect') ?? first).error
-    const shown = failed.slice(0, SHOWN_FAILURES)
-    throw mhvError(
-      'MHV_MQTT_PUBLISH_PARTIAL',
-      `${failed.length} of ${messages.length} messages failed; message ${first.index + 1}: ${first.error.message}`,
-      {
-        details: {
-          taken: acks.length + accepted,
-          failed: failed.length,
-          failures: shown.map(({ index, error }) => ({ index, error_code: error.code, message: error.message })),
-        },
-        cause: first.error,
-      },
-    )
-  }
-  const delivered = acks.filter(({ qos }) => qos > 0).length
-  const sent = acks.length - delivered
-  return {
-    state: sent > 0 ? 'sent' : accepted > 0 ? 'accepted' : 'delivered',
-    messages: messages.length,
-    delivered,
-    accepted,
-    sent,
-    no_subscribers: acks.filter(({ reason_code }) => reason_code === 16).length,
-    endpoint: acks[0]?.endpoint ?? null,
-  }
 }

@@ -1,5 +1,6 @@
 import type { Clock } from '../../../core/clock.ts'
 import type { Logger, WorkerRecords } from '../../../core/context.ts'
+import { mhvError, toMhvError } from '../../../core/errors.ts'
 import { MAX_RECORD_BYTES, type NewRecord } from '../../../core/records.ts'
 import { deviceOf } from '../client/device-topic.ts'
 import { type IncomingMessage, MESSAGE_ID_PROPERTY } from '../client/mqtt-session.ts'
@@ -11,8 +12,11 @@ export function messageStream(target: string): string {
 
 /** Messages of QoS 0 that may wait to be written; whoever brings more waits. */
 const MAX_WAITING = 1_000
+const MAX_WAITING_BYTES = 8 * 1_048_576
 /** They wait so long for company, in milliseconds. */
 const LINGER_MS = 50
+/** Pause before a message of QoS 1 or 2 is written once more, in milliseconds. */
+const RETRY_MS = 1_000
 
 export interface Recorder {
   /**
@@ -28,25 +32,51 @@ export function createRecorder(parts: {
   readonly records: WorkerRecords
   readonly clock: Clock
   readonly log: Logger
-  /** Told of messages that could not be written. */
+  /** Told of messages that are on disk. */
+  readonly onKept: (messages: number) => void
+  /** Told of messages of QoS 0 that could not be written; nobody sends them again. */
   readonly onLost: (messages: number) => void
 }): Recorder {
   const { target, records, clock, log } = parts
   const stream = messageStream(target)
   let waiting: NewRecord[] = []
+  let waitingBytes = 0
   let writing: Promise<void> | undefined
   let cancel: (() => void) | undefined
+  const closing = new AbortController()
 
   async function write(): Promise<void> {
     while (waiting.length > 0) {
       const group = waiting
       waiting = []
+      waitingBytes = 0
       try {
         await records.append(stream, group)
+        parts.onKept(group.length)
       } catch (error) {
         // Nobody sends QoS 0 again.
         parts.onLost(group.length)
         log.error('messages of standing subscriptions could not be written', { target, messages: group.length, error })
+      }
+    }
+  }
+
+  /**
+   * The broker has it until then, and holds back the rest. To give it up would end the subscription, and the broker would
+   * send it again to nobody.
+   */
+  async function insist(record: NewRecord): Promise<void> {
+    for (let failures = 0; ; failures += 1) {
+      try {
+        await records.append(stream, [record])
+        return
+      } catch (error) {
+        if (closing.signal.aborted) throw error
+        const { code, message } = toMhvError(error)
+        const fields = { target, topic: record.key, error_code: code, message }
+        if (failures === 0)
+          log.error('a message of a standing subscription could not be written and is tried again', fields)
+        await clock.sleep(RETRY_MS, closing.signal)
       }
     }
   }
@@ -63,13 +93,16 @@ export function createRecorder(parts: {
   return {
     keep(subscription, message) {
       const record = recordOf(subscription, message)
-      if (message.qos > 0) return records.append(stream, [record])
-      waiting.push(record)
-      if (waiting.length >= MAX_WAITING) return begin()
+      if (message.qos > 0) return insist(record).then(() => parts.onKept(1))
+      // A payload is a view of all that was read at once, which it would keep alive.
+      waiting.push({ ...record, payload: Buffer.from(record.payload) })
+      waitingBytes += record.payload.byteLength + record.key.length
+      if (waiting.length >= MAX_WAITING || waitingBytes >= MAX_WAITING_BYTES) return begin()
       if (writing === undefined) cancel ??= clock.after(LINGER_MS, () => void begin())
       return undefined
     },
     async close() {
+      closing.abort(mhvError('MHV_SHUTTING_DOWN', 'Mahavishnu is stopping'))
       await begin()
     },
   }

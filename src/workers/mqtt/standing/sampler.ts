@@ -1,7 +1,10 @@
+import { hash } from 'node:crypto'
 import type { StandingSubscription } from './settings.ts'
 
 /** Topics that a sampler remembers; beyond them the longest silent ones are forgotten, and begin anew. */
 const MAX_TOPICS = 10_000
+/** Characters of a topic that are remembered as they are; of longer ones it is a digest. */
+const MAX_TOPIC = 300
 
 interface Seen {
   count: number
@@ -15,8 +18,10 @@ export function createSampler({
 }: Pick<StandingSubscription, 'sample_every' | 'min_interval'>) {
   const topics = new Map<string, Seen>()
   return {
-    keeps(topic: string, now: number): boolean {
+    keeps(name: string, now: number): boolean {
       if (sample_every === 1 && min_interval === 0) return true
+      // 10,000 topics of 64 KiB each would be a lot of memory.
+      const topic = name.length > MAX_TOPIC ? hash('sha256', name, 'base64') : name
       const seen = topics.get(topic)
       topics.delete(topic)
       const count = (seen?.count ?? 0) + 1

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { topicFilter } from '../client/topic-filter.ts'
 
 const MEBIBYTE = 1_048_576
 
@@ -8,7 +9,7 @@ export const standingSubscription = z.strictObject({
     .regex(/^[a-z0-9][a-z0-9_-]{0,62}$/, { error: 'must be lower-case letters, digits, - and _' })
     .describe('name, for health and for the messages'),
   target: z.string().min(1).max(200).describe('target of the inventory with the brokers'),
-  topic: z.string().min(1).max(65_535).describe('topic filter, with + and #'),
+  topic: topicFilter().describe('topic filter, with + and #'),
   qos: z
     .union([z.literal(0), z.literal(1), z.literal(2)])
     .default(1)

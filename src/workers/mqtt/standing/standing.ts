@@ -53,7 +53,10 @@ export async function startStanding(
     const onLost = (messages: number) => {
       numbers.lost += messages
     }
-    const recorder = createRecorder({ target, records, clock, log, onLost })
+    const onKept = (messages: number) => {
+      numbers.kept += messages
+    }
+    const recorder = createRecorder({ target, records, clock, log, onKept, onLost })
     recorders.set(target, recorder)
     return recorder
   }
@@ -68,15 +71,7 @@ export async function startStanding(
       signal: stopped.signal,
       onMessage(message) {
         numbers.received += 1
-        if (!sampler.keeps(message.topic, clock.monotonic())) return undefined
-        const written = recorder.keep(name, message)
-        if (written === undefined) {
-          numbers.kept += 1
-          return undefined
-        }
-        return written.then(() => {
-          numbers.kept += 1
-        })
+        return sampler.keeps(message.topic, clock.monotonic()) ? recorder.keep(name, message) : undefined
       },
     })
     active.add(name)

@@ -5,6 +5,7 @@ import type { IncomingMessage, MqttSession } from '../client/mqtt-session.ts'
 import { allowPublish, allowSubscribe } from '../client/topic-rules.ts'
 import { checkFilter, checkTopic } from '../client/topics.ts'
 import { CONNECT_ERRORS, type MqttContext, PUBLISH_ERRORS, SUBSCRIBE_ERRORS, sessionOf } from '../context.ts'
+import { refuseFirmwareTopic } from '../ota/firmware-topic.ts'
 import { messageShape, qosInput, toOutgoing } from '../publish/message-input.ts'
 import type { MqttSettings } from '../settings.ts'
 import { collect } from './collect.ts'
@@ -63,10 +64,16 @@ async function runRequest(ctx: MqttContext, call: RequestInput): Promise<Request
   const { seconds, ...message } = call
   const outgoing = toOutgoing({ ...message, response_topic, correlation_data })
   checkTopic(outgoing.topic)
+  refuseFirmwareTopic(outgoing.topic)
   checkTopic(response_topic)
   checkFilter(response_topic)
   allowPublish(ctx.settings.topic_rules, ctx.principal, outgoing.topic)
-  if (call.response_topic !== undefined) allowSubscribe(ctx.settings.topic_rules, ctx.principal, response_topic)
+  if (call.response_topic !== undefined) {
+    refuseFirmwareTopic(response_topic)
+    allowSubscribe(ctx.settings.topic_rules, ctx.principal, response_topic)
+    // Whoever answers publishes there because the caller says so.
+    allowPublish(ctx.settings.topic_rules, ctx.principal, response_topic)
+  }
 
   const expected = Buffer.from(correlation_data)
   const answers = (answer: IncomingMessage) =>
