@@ -69,6 +69,8 @@ suite('registry', () => {
       examples: [{ title: 'x', input: { value: 'a' } }],
     })
     assert.throws(() => createRegistry([changed]), /journal would change/)
+    // Only where somebody says that it was looked at before.
+    assert.equal(createRegistry([changed], { examplesAreKnown: true }).workers[0], changed)
   })
 
   test('finds workers and operations by name, and suggests what was meant', () => {

@@ -21,10 +21,15 @@ export interface Registry {
   operation(id: string): RegisteredOperation
 }
 
+export interface RegistryOptions {
+  /** The tests have parsed the examples of these workers: doing so again is a tenth of the start of a command. */
+  readonly examplesAreKnown?: boolean
+}
+
 /** Checks the declarations and makes them findable. A wrong declaration is a defect, found at start. */
-export function createRegistry(workers: readonly AnyWorker[]): Registry {
+export function createRegistry(workers: readonly AnyWorker[], options: RegistryOptions = {}): Registry {
   const operations = workers.flatMap((worker) =>
-    worker.operations.map((spec: OperationSpec) => checkedOperation(worker, spec)),
+    worker.operations.map((spec: OperationSpec) => checkedOperation(worker, spec, options)),
   )
   const odd = workers.find((worker) => !NAME.test(worker.name))
   if (odd !== undefined) throw new Error(`worker "${odd.name}" must be named like "cloud_run"`)
@@ -64,7 +69,7 @@ export function createRegistry(workers: readonly AnyWorker[]): Registry {
 
 const NAME = /^[a-z][a-z0-9_]*$/
 
-function checkedOperation(worker: AnyWorker, spec: OperationSpec): RegisteredOperation {
+function checkedOperation(worker: AnyWorker, spec: OperationSpec, options: RegistryOptions): RegisteredOperation {
   const [owner, verb, ...more] = spec.id.split('.')
   if (owner !== worker.name || !verb || more.length > 0 || !NAME.test(verb)) {
     throw new Error(`operation "${spec.id}" must be named "${worker.name}.verb"`)
@@ -80,7 +85,9 @@ function checkedOperation(worker: AnyWorker, spec: OperationSpec): RegisteredOpe
   const missing = hinted.find((name) => !fields.includes(name))
   if (missing !== undefined) throw refuse(`has a command line for "${missing}", which is no field of its input`)
   if (spec.examples.length === 0) throw refuse('has no example')
-  for (const example of spec.examples) checkExample(spec, example.input, refuse)
+  if (options.examplesAreKnown !== true) {
+    for (const example of spec.examples) checkExample(spec, example.input, refuse)
+  }
   return { id: spec.id, verb, worker, spec }
 }
 

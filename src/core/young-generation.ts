@@ -1,3 +1,4 @@
+import { getCompileCacheDir } from 'node:module'
 import { setFlagsFromString } from 'node:v8'
 
 /**
@@ -9,9 +10,14 @@ import { setFlagsFromString } from 'node:v8'
 const HELD = '--semi-space-growth-factor=1'
 const FREE = '--semi-space-growth-factor=2'
 
-/** From here on the young generation does not grow: something is loaded. */
+/**
+ * From here on the young generation does not grow: something is loaded.
+ *
+ * Not with a compile cache that was there before (NODE_COMPILE_CACHE): V8 refuses code that was compiled under other
+ * flags, so every start would compile anew and overwrite what processes that hold nothing have cached, and they in turn.
+ */
 export function holdYoungGeneration(): void {
-  setFlagsFromString(HELD)
+  if (getCompileCacheDir() === undefined) setFlagsFromString(HELD)
 }
 
 /** From here on it may grow again: what is loaded is used. */

@@ -1,6 +1,7 @@
 import type { ErrorCode } from '../core/error-table.ts'
 import { mhvError } from '../core/errors.ts'
 import type { NewRunEvent, RunEvent, RunEventType } from '../core/events.ts'
+import { largeJson } from '../core/large-json.ts'
 import type { Effect, Priority } from '../core/operation.ts'
 import type { EffectCertainty, FinalStatus, RunStatus } from '../core/run-status.ts'
 import type { AuditEntry, NewAuditEntry, NewRun, OutputChunk, RunEnd, RunFacts, RunRecord } from './store.ts'
@@ -99,7 +100,7 @@ function encodeFacts(facts: RunFacts): SqlValue[] {
     facts.effect,
     facts.priority,
     optionalText(facts.reason),
-    encodeJson(facts.input),
+    largeJson(facts.input) ?? encodeJson(facts.input),
     encodeInteger(facts.accepted_at),
     encodeInteger(facts.deadline),
     optionalText(facts.replay_of),
@@ -178,6 +179,7 @@ function jsonAt(row: Row, index: number): unknown {
   return decodeJson(row[index])
 }
 
+const INPUT_AT = FACT_COLUMNS.indexOf('input')
 const STATUS_AT = FACT_COLUMNS.length
 const END_AT = HEAD_COLUMNS.length
 const FINISHED_AT = RUN_COLUMNS.length - 1
@@ -200,6 +202,25 @@ function decodeEnd(row: Row): RunEnd | null {
 
 /** The record of a row of RUN_COLUMNS. */
 export function decodeRun(row: Row): RunRecord {
+  return recordOf(row, jsonAt(row, INPUT_AT))
+}
+
+/**
+ * The same for a row that this process has just written. Its input may be large and is seldom asked for: it is decoded
+ * when it is.
+ */
+export function decodeWritten(row: Row): RunRecord {
+  let input: { readonly value: unknown } | undefined
+  return Object.defineProperty(recordOf(row, null), 'input', {
+    enumerable: true,
+    get() {
+      input ??= { value: jsonAt(row, INPUT_AT) }
+      return input.value
+    },
+  })
+}
+
+function recordOf(row: Row, input: unknown): RunRecord {
   return {
     run_id: textAt(row, 0),
     worker: textAt(row, 1),
@@ -212,7 +233,7 @@ export function decodeRun(row: Row): RunRecord {
     effect: row[8] as Effect,
     priority: row[9] as Priority,
     reason: row[10] as string | null,
-    input: jsonAt(row, 11),
+    input,
     accepted_at: numberAt(row, 12),
     deadline: numberAt(row, 13),
     replay_of: row[14] as string | null,

@@ -22,7 +22,16 @@ import { bytesOnDisk, createFile, requireFile } from './journal-file.ts'
 import type { Query, QueryAnswer } from './protocol.ts'
 import { type Reader, startReader } from './reader.ts'
 import { createRecordCalls } from './record-calls.ts'
-import { decodeAudit, decodeChunk, decodeEvent, decodeJson, decodeRun, encodeText, type Row } from './rows.ts'
+import {
+  decodeAudit,
+  decodeChunk,
+  decodeEvent,
+  decodeJson,
+  decodeRun,
+  decodeWritten,
+  encodeText,
+  type Row,
+} from './rows.ts'
 import { checkChange, checkNewRun, KEYS_AT_ONCE, rowLimit, storeClosed } from './rules.ts'
 import type { Pragmas } from './schema.ts'
 import { type CreateOutcome, JOURNAL_FORMAT, type NewRun, type RunChange, type RunRecord, type Store } from './store.ts'
@@ -134,7 +143,7 @@ async function createRun({ assertOpen, writer, clock }: Connections, run: NewRun
     return encoded
   })
   // From what was sent, not from what was given: the answer is what a later read will say.
-  if (answer === 'created') return { kind: answer, run: decodeRun(sent), attempts_before: 0 }
+  if (answer === 'created') return { kind: answer, run: decodeWritten(sent), attempts_before: 0 }
   const [kind, row, attempts_before] = answer
   return { kind, run: decodeRun([...row, ...sent.slice(row.length)]), attempts_before }
 }
@@ -148,7 +157,7 @@ async function changeRun({ assertOpen, writer }: Connections, change: RunChange)
     end = encoded.change[5]
     return encoded
   })
-  return row === null ? null : decodeRun([...row, ...end])
+  return row === null ? null : decodeWritten([...row, ...end])
 }
 
 /** In bounded steps, so that other changes get their turn between them. */

@@ -35,6 +35,19 @@ test('changes of one turn go in one message, in their order', async () => {
   await Promise.all(calls)
 })
 
+test('many bytes go at once, while the turn goes on, and keep their place', async () => {
+  const { queue, send, messages, sent } = setUp()
+  const calls = [send('small'), send('large', 65_536), send('after')]
+  assert.equal(messages.length, 1)
+  assert.deepEqual(sent(), ['small', 'large'])
+  await nextTurn()
+  assert.deepEqual(sent(), ['small', 'large', 'after'])
+  assert.equal(messages.length, 2)
+  queue.settle([null, null])
+  queue.settle([null])
+  await Promise.all(calls)
+})
+
 test('never more than the limits are on their way; callers wait for room in their order', async () => {
   const { queue, send, sent } = setUp({ maxChanges: 3, maxBytes: 100 })
   const done: string[] = []

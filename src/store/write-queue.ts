@@ -11,6 +11,12 @@ export interface WriterLimits {
 
 export const WRITER_LIMITS: WriterLimits = { maxChanges: 4096, maxBytes: 16 * 1024 * 1024 }
 
+/**
+ * Changes of so many bytes go at once and not at the end of the turn: waking the thread for them is little beside what it
+ * does with them, and it does that while the turn goes on.
+ */
+const FULL_MESSAGE = 64 * 1024
+
 export interface Encoded<Op extends ChangeOp = ChangeOp> {
   readonly change: ChangeOf<Op>
   /** Estimated size of the message. */
@@ -62,12 +68,15 @@ export function createWriteQueue(outlet: Outlet, limits: WriterLimits): WriteQue
   let bytes = 0
   let changes: Change[] = []
   let transfer: ArrayBuffer[] = []
+  /** Bytes of the changes that are not sent yet. */
+  let unsent = 0
 
   function flush(): void {
     const message = changes
     const buffers = transfer
     changes = []
     transfer = []
+    unsent = 0
     if (message.length === 0) return
     outlet.post(message, buffers)
   }
@@ -84,6 +93,8 @@ export function createWriteQueue(outlet: Outlet, limits: WriterLimits): WriteQue
       bytes += encoded.bytes
       call.bytes = encoded.bytes
       pending.push(call)
+      unsent += encoded.bytes
+      if (unsent >= FULL_MESSAGE) flush()
     } catch (error) {
       call.reject(error)
     }
@@ -125,6 +136,7 @@ export function createWriteQueue(outlet: Outlet, limits: WriterLimits): WriteQue
     fail(error) {
       changes = []
       transfer = []
+      unsent = 0
       bytes = 0
       for (const queue of [pending, waiting]) {
         for (let call = queue.shift(); call !== undefined; call = queue.shift()) call.reject(error)
