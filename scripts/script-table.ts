@@ -58,7 +58,7 @@ export const scriptTable: readonly ScriptEntry[] = [
     summary:
       'Measures speed and memory, beside a peer where there is one. `docs/benchmarks.md` says what the rows mean.',
     options: {
-      '`-- AREA…`': 'only these areas: `ssh sftp journal mcp http start admission isolation batch terminal`',
+      '`-- AREA…`': 'only these areas: `ssh sftp journal mcp http start admission isolation batch terminal mqtt`',
       '`-- --rounds N`': 'N rounds: odd, at least 7 (the default)',
       '`-- --quick`': 'one short round that judges no goal; with `--rounds`, any number of them',
       '`-- --profile FOLDER`': 'CPU profiles of our side for the Chrome tools; judges no goal',

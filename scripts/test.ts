@@ -14,6 +14,7 @@ import './lib/assert-node.ts'
 import { rmSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { guaranteeProblems, readGuarantees } from './guarantees/guarantees.ts'
 import { createOutput } from './lib/output.ts'
 import { cache, inRoot } from './lib/paths.ts'
@@ -27,6 +28,7 @@ import {
   requiredCoverage,
 } from './test/coverage.ts'
 import { allTestFiles, runsAlone, selectFiles } from './test/discover.ts'
+import { removeOpenFolders } from './test/folder.ts'
 import { endLeftovers, endProcesses, findMarked, type Process, watchDescendants } from './test/processes.ts'
 import {
   countsOf,
@@ -96,6 +98,18 @@ async function runFiles(files: readonly string[], concurrency: number): Promise<
   await Promise.all(Array.from({ length: concurrency }, work))
 }
 
+/**
+ * Fills the compile cache with what every start of the program loads. Left to the test files it would come late: many of
+ * them start the program and kill it, and a process that is killed caches nothing.
+ */
+async function fillCache(): Promise<void> {
+  const modules = ['src/app.ts', 'src/surfaces/cli/run.ts', 'src/surfaces/http/up.ts', 'src/testing/probe-worker.ts']
+  const imports = modules.map((module) => `await import(${JSON.stringify(pathToFileURL(inRoot(module)).href)})`)
+  const { code, text } = await runTool([process.execPath, '--input-type=module', '--eval', imports.join('\n')])
+  // Only time is lost; what is wrong with the module is told by its tests.
+  if (code !== 0) output.say(`the compile cache could not be filled: ${text.trim().split('\n')[0]}`)
+}
+
 function checkCoverage({ percent, files, lost }: Coverage): void {
   const problems = lost.map((file) => `${file}: missing in the coverage report`)
   if (percent < requiredCoverage) {
@@ -130,7 +144,10 @@ function endWithUs(find: () => Process[]): void {
     process.once(signal, () => {
       output.say(`ended by ${signal}`)
       rmSync(raw, { recursive: true, force: true })
-      void endProcesses(find()).finally(() => process.kill(process.pid, signal))
+      void endProcesses(find()).finally(() => {
+        removeOpenFolders()
+        process.kill(process.pid, signal)
+      })
     })
   }
 }
@@ -149,6 +166,7 @@ async function main(): Promise<void> {
   process.env.NODE_COMPILE_CACHE = compiled
   if (unbuilt && !filtered) record('build', 'dist could not be built from src; the messages are above')
   if (!filtered && !output.args.includes('--no-lint')) await lint()
+  if (!filtered) await fillCache()
   if (files.length === 0) record('test files', `no test file matches ${filters.join(' ') || 'src and test'}`)
   await runFiles(
     files.filter((file) => !runsAlone(file)),

@@ -71,10 +71,10 @@ const CLOSE_SECONDS = 25
 /** How long replays whose runs have ended get to be settled, in milliseconds; the next start settles the rest. */
 const SETTLE_MS = 2_000
 
-/** The program as it is shipped. */
-export function production(): Composition {
+/** The program as it is shipped, or with other workers. */
+export function production(registry: Registry = createRegistry(workers)): Composition {
   return {
-    registry: createRegistry(workers),
+    registry,
     workersModule: entryPoint(import.meta.url, './workers/index'),
     env: process.env,
     clock: systemClock,
@@ -368,10 +368,10 @@ function breakersOf(
 function measured(store: Store, measure: ReturnType<typeof observeJournal>, ended: (run: EndedRun) => void): Store {
   function tell(run: RunRecord | null): void {
     if (run === null || run.end === null) return
-    const { operation, started_at, end, input } = run
+    const { operation, started_at, end } = run
     const seconds = started_at === null ? null : Math.max(0, end.finished_at - started_at) / 1000
     const { error_code, exit_code, data } = end
-    ended({ operation, error_code, exit_code, seconds, input, data })
+    ended({ operation, error_code, exit_code, seconds, input: () => run.input, data })
   }
   return {
     ...store,

@@ -17,9 +17,9 @@ const { version } = JSON.parse(await readFile(manifest, 'utf8')) as { version: s
 async function loadApp(): Promise<CliApp> {
   const { createRegistry } = await import('./core/registry.ts')
   const { workers } = await import('./workers/index.ts')
-  const registry = createRegistry(workers)
+  const registry = createRegistry(workers, { examplesAreKnown: true })
 
-  const compose = async (): Promise<Composition> => ({ ...(await import('./app.ts')).production(), registry })
+  const compose = async (): Promise<Composition> => (await import('./app.ts')).production(registry)
   const instances = async () => (await import('./app.ts')).createInstances(await compose())
   const config = async () => (await import('./app/config-calls.ts')).createConfigCalls({ registry, env: process.env })
   const demos = async () => (await import('./app/mqtt-demo.ts')).createDemos({ registry, env: process.env })

@@ -21,10 +21,16 @@ const excludedPatterns = ['src/**/*.test.ts', 'src/**/*.generated.ts', 'src/**/*
  */
 const unmeasured: readonly string[] = [
   'test/chaos/',
-  'test/e2e/cli-every-command.test.ts',
+  'test/e2e/bad-input.test.ts',
   'test/e2e/cli-completion.test.ts',
+  'test/e2e/cli-every-command.test.ts',
   'test/e2e/docs-blocks.test.ts',
+  'test/e2e/http-up.test.ts',
+  'test/e2e/mcp-lifecycle.test.ts',
+  'test/e2e/mqtt-ota-kill.test.ts',
   'test/e2e/quickstart.test.ts',
+  'test/e2e/ssh-detached.test.ts',
+  'test/e2e/terminal-cli.test.ts',
   // It compares times, and counting makes what has to be emulated several times slower.
   'test/contract/terminal-neighbours.test.ts',
 ]

@@ -1,8 +1,12 @@
 import { globSync } from 'node:fs'
 import { root } from '../lib/paths.ts'
 
-/** Folders of whole programs, whose files take longest: they start first, and unit tests fill the gaps at the end. */
-const LONG = ['test/chaos/', 'test/e2e/', 'test/contract/', 'test/']
+/**
+ * Folders of whole programs, whose files take longest: they start before unit tests, which fill the gaps at the end.
+ * Some of them keep the machine busy (processes are started again and again), others wait (for servers and deadlines):
+ * they are dealt out like cards, so that there is always something of each.
+ */
+const LONG = ['test/chaos/', 'test/e2e/', 'test/contract/']
 
 /**
  * Every test file, from the checkout, in the order in which they are to start. Folders of fixtures hold files that
@@ -10,15 +14,20 @@ const LONG = ['test/chaos/', 'test/e2e/', 'test/contract/', 'test/']
  */
 export function allTestFiles(): readonly string[] {
   const exclude = ['test/fixtures/**']
-  return globSync(['src/**/*.test.ts', 'test/**/*.test.ts'], { cwd: root, exclude })
+  const files = globSync(['src/**/*.test.ts', 'test/**/*.test.ts'], { cwd: root, exclude })
     .map((file) => file.replaceAll('\\', '/'))
-    .sort(byLength)
+    .sort()
+  const long = LONG.map((folder) => files.filter((file) => file.startsWith(folder)))
+  const others = files.filter((file) => !LONG.some((folder) => file.startsWith(folder)))
+  // The longest ones of the rest are those of the workers.
+  const rank = (file: string) => ['test/', 'src/workers/', ''].findIndex((start) => file.startsWith(start))
+  return [...dealt(long), ...others.toSorted((one, other) => rank(one) - rank(other))]
 }
 
-/** Compares two files by the folders that take longest, then by name. */
-function byLength(one: string, other: string): number {
-  const rank = (file: string) => [...LONG, ''].findIndex((folder) => file.startsWith(folder))
-  return rank(one) - rank(other) || (one < other ? -1 : 1)
+/** One list of all, with the files of each evenly over it. */
+function dealt(lists: readonly (readonly string[])[]): readonly string[] {
+  const placed = lists.flatMap((list) => list.map((file, index) => ({ file, place: (index + 0.5) / list.length })))
+  return placed.sort((one, other) => one.place - other.place).map(({ file }) => file)
 }
 
 /** Files that compare times of two things that happen at once: they run at the end, one at a time and alone. */

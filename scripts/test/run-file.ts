@@ -2,6 +2,7 @@
 import { run } from 'node:test'
 import { inspect } from 'node:util'
 import { inRoot } from '../lib/paths.ts'
+import { openFolder } from './folder.ts'
 import { endLeftovers, findMarked, markName } from './processes.ts'
 import type { TestResult } from './results.ts'
 
@@ -56,6 +57,8 @@ interface Collector {
   /** Whether the file's own process sent its summary: it ended in good order. */
   ended(): boolean
   add(type: string, data: EventData & { message: string }): void
+  /** Adds a line to what was printed. */
+  note(text: string): void
   /** Adds a failure of the file as a whole. */
   fail(title: string, text: string, ms?: number): void
 }
@@ -102,6 +105,9 @@ function collectEvents(file: string): Collector {
     printed: () => printed,
     ended: () => ended,
     fail,
+    note(text) {
+      printed = `${printed}${text}\n`
+    },
     add(type, data) {
       if (type === 'test:stdout' || type === 'test:stderr') printed = (printed + data.message).slice(-keptOutput)
       else if (type === 'test:summary' && data.file !== undefined) ended = true
@@ -128,7 +134,12 @@ function describe(error: (Error & { exitCode?: number | null; signal?: string | 
 }
 
 /** Follows the events until the file is done or out of time. */
-async function follow(collector: Collector, path: string, options: FileOptions, mark: string): Promise<void> {
+async function follow(
+  collector: Collector,
+  path: string,
+  options: FileOptions,
+  own: Readonly<Record<string, string>>,
+): Promise<void> {
   const coverage = options.coverageFolder === undefined ? {} : { NODE_V8_COVERAGE: options.coverageFolder }
   const events = run({
     files: [path],
@@ -137,7 +148,7 @@ async function follow(collector: Collector, path: string, options: FileOptions, 
     // A single test is cut off earlier than its file, so that the one that hangs is named.
     timeout: Math.round(options.timeoutMs * 0.8),
     signal: AbortSignal.timeout(options.timeoutMs),
-    env: { ...process.env, ...coverage, [markName]: mark },
+    env: { ...process.env, ...coverage, ...own },
   })
   for await (const event of events) collector.add(event.type, event.data as EventData & { message: string })
 }
@@ -148,7 +159,8 @@ export async function runFile(file: string, options: FileOptions): Promise<FileR
   const collector = collectEvents(file)
   const { tests, failures } = collector
   const mark = `${options.runId}:${file}`
-  await follow(collector, inRoot(file), options, mark).catch((error: unknown) =>
+  const folder = openFolder()
+  await follow(collector, inRoot(file), options, { [markName]: mark, TMPDIR: folder.path }).catch((error: unknown) =>
     collector.fail(theFile, inspect(error)),
   )
   if (!collector.ended() && failures.length === 0)
@@ -156,5 +168,9 @@ export async function runFile(file: string, options: FileOptions): Promise<FileR
   else if (tests.length === 0) collector.fail(theFile, 'it has no test')
   const left = await endLeftovers(() => findMarked(mark))
   if (left.length > 0) collector.fail('(processes left behind)', left.join('\n'))
+  // What a failure left stays for whoever looks into it.
+  const rest = folder.close({ keep: failures.length > 0 })
+  if (rest.length > 0 && failures.length === 0) collector.fail('(files left behind)', rest.join('\n'))
+  else if (rest.length > 0) collector.note(`what it left is in ${folder.path}: ${rest.join(', ')}`)
   return { file, tests, failures, printed: collector.printed(), ms: Math.round(performance.now() - started) }
 }

@@ -4,7 +4,7 @@ import { SECRET_MARK } from '../core/secret-reference.ts'
 import type { AnyWorker } from '../core/worker.ts'
 import { asSection, wrapped } from './check.ts'
 import { deadLetterSettingsSchema, workerDeadLetterSchema } from './dead-letter-schema.ts'
-import { jsonSchemaOf, jsonTypes, typeText } from './field-text.ts'
+import { type JsonSchema, jsonSchemaOf, jsonTypes, typeText } from './field-text.ts'
 import { isolation, processSettings } from './isolation-schema.ts'
 import { PROFILES } from './mcp-profiles.ts'
 import { notificationSettingsSchema } from './notification-schema.ts'
@@ -290,20 +290,34 @@ function fieldsOf(section: z.ZodObject, path: readonly string[]): SettingField[]
   })
 }
 
+/** What takes a JSON Schema is made when it is read: every start looks for all settings, and reads few of them. */
 function toField(schema: z.core.$ZodType, path: readonly string[]): SettingField {
-  const json = jsonSchemaOf(schema)
-  const absent = z.safeParse(schema, undefined)
+  let made: JsonSchema | undefined
+  const json = () => {
+    made ??= jsonSchemaOf(schema)
+    return made
+  }
   const [first = ''] = path
   return {
     key: path.join('.'),
     path,
     schema,
-    description: descriptionOf(schema),
-    default: absent.success ? absent.data : undefined,
-    type: typeText(json),
-    json: jsonTypes(json),
     env: FILE_ONLY.includes(first) ? undefined : envName(path),
-    secret: JSON.stringify(json).includes(SECRET_MARK),
+    get description() {
+      return descriptionOf(schema)
+    },
+    get default() {
+      return z.safeParse(schema, undefined).data
+    },
+    get type() {
+      return typeText(json())
+    },
+    get json() {
+      return jsonTypes(json())
+    },
+    get secret() {
+      return JSON.stringify(json()).includes(SECRET_MARK)
+    },
   }
 }
 

@@ -274,6 +274,7 @@ suite('control calls: lists and health', () => {
         by_status: { failed: 5 },
         breakers: [{ target: 'two', state: 'open', forced: null }],
         connection: { calls: 0 },
+        failed_start: null,
       },
     )
     assert.deepEqual(ping, { target: 'one', worker: 'probe', healthy: true, message: 'one is there' })

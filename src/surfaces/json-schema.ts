@@ -29,23 +29,34 @@ export function envelopeFields({ spec }: RegisteredOperation): readonly Envelope
 
 /** The flat arguments of an operation: target, its own fields, then the rest of the envelope. */
 export function operationSchemas(operation: RegisteredOperation): CallSchemas {
+  const shape = shapeOf(operation)
+  return {
+    get input() {
+      return publicSchema(z.strictObject(shape), 'input')
+    },
+    get output() {
+      return publicSchema(workerResultSchema(operation.spec.output), 'output')
+    },
+  }
+}
+
+function shapeOf(operation: RegisteredOperation): z.ZodRawShape {
   const { spec } = operation
   const envelope = envelopeFields(operation)
-  const shape = {
+  return {
     ...(envelope.includes('target') ? { target: targetField(spec) } : {}),
     ...spec.input.shape,
     ...Object.fromEntries(
       envelope.filter((name) => name !== 'target').map((name) => [name, envelopeSchema.shape[name]]),
     ),
   }
-  return {
-    get input() {
-      return publicSchema(z.strictObject(shape), 'input')
-    },
-    get output() {
-      return publicSchema(workerResultSchema(spec.output), 'output')
-    },
-  }
+}
+
+/** The input of a call with this field alone: a list of calls needs no more of each, and that is much less to make. */
+export function fieldSchema(call: RegisteredOperation | ControlCall, field: string): PublicSchema {
+  const shape: z.ZodRawShape = 'spec' in call ? shapeOf(call) : call.input.shape
+  const { [field]: schema } = shape
+  return publicSchema(z.strictObject(schema === undefined ? {} : { [field]: schema }), 'input')
 }
 
 function targetField(spec: OperationSpec) {

@@ -1,4 +1,4 @@
-import { Counter, Gauge, type Registry } from 'prom-client'
+import { Counter, Gauge, type Registry } from './prometheus.ts'
 
 const STATES = ['running', 'stopping'] as const
 const TARGETS = ['acting', 'waiting'] as const

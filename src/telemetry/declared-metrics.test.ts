@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { Registry } from 'prom-client'
 import type { MetricSample, MetricSpec } from '../core/metric.ts'
 import { createMqttMeter, mqttMetrics, topicClass } from '../workers/mqtt/metrics.ts'
 import { observeDeclared } from './declared-metrics.ts'
+import { Registry } from './prometheus.ts'
 
 const metrics: readonly MetricSpec[] = [
   { name: 'x_total', kind: 'counter', help: 'Counts.', labels: { colour: ['red', 'blue'] } },

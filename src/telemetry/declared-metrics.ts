@@ -1,5 +1,5 @@
-import type { Metric, Registry } from 'prom-client'
 import type { MetricSample, MetricSpec } from '../core/metric.ts'
+import type { Metric, Registry } from './prometheus.ts'
 
 /** A worker with the metrics that it declares. */
 export interface MeasuredWorker {

@@ -1,6 +1,6 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
-import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { RunStatus } from '../core/result.ts'
+import { Counter, Gauge, Histogram, Registry } from './prometheus.ts'
 
 /** What the execution path measures. Labels are bounded: workers, operations, statuses and codes, never a target. */
 export interface RunMetrics {

@@ -1,4 +1,4 @@
-import { Counter, Gauge, type Registry } from 'prom-client'
+import { Counter, Gauge, type Registry } from './prometheus.ts'
 
 /** What becomes of notifications. Returns a function that is told of each; destinations are names of the settings. */
 export function observeNotifications(registry: Registry): (outcome: string, destination: string) => void {

@@ -1,4 +1,4 @@
-import { Counter, type Registry } from 'prom-client'
+import { Counter, type Registry } from './prometheus.ts'
 
 /** Schedules that have a label of their own; the rest share one, so that a long file does not make endless series. */
 const LABELLED = 100

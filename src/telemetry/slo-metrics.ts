@@ -1,5 +1,5 @@
-import { Counter, Gauge, type Registry } from 'prom-client'
 import type { Slo } from '../core/worker.ts'
+import { Counter, Gauge, type Registry } from './prometheus.ts'
 
 /** Good events and bad ones since the start. */
 export interface SloCounts {

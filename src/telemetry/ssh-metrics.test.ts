@@ -1,10 +1,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Registry } from 'prom-client'
 import type { Slo } from '../core/worker.ts'
+import { Registry } from './prometheus.ts'
 import { type EndedRun, observeSsh } from './ssh-metrics.ts'
 
-const run: EndedRun = { operation: 'ssh.execute', error_code: null, exit_code: 0, seconds: 1, input: {}, data: {} }
+const run: EndedRun = {
+  operation: 'ssh.execute',
+  error_code: null,
+  exit_code: 0,
+  seconds: 1,
+  input: () => ({}),
+  data: {},
+}
 
 /** As the worker declares them; test/e2e/http-ssh-metrics.test.ts asks for those that it has. */
 const slos: readonly Slo[] = [
@@ -73,8 +80,8 @@ test('before the first command nothing is said of a pool that is not there', asy
 test('transfers are measured by direction; no label is made of what a caller says', async () => {
   const { metrics, value } = setUp()
   const transfer = { ...run, operation: 'ssh.sftp_transfer', exit_code: null }
-  metrics.ended({ ...transfer, input: { direction: 'upload' }, data: { bytes: 1_000 } })
-  metrics.ended({ ...transfer, input: { direction: 'sideways' }, data: null, error_code: 'MHV_INTERNAL' })
+  metrics.ended({ ...transfer, input: () => ({ direction: 'upload' }), data: { bytes: 1_000 } })
+  metrics.ended({ ...transfer, input: () => ({ direction: 'sideways' }), data: null, error_code: 'MHV_INTERNAL' })
   assert.equal(await value('ssh_sftp_bytes_transferred_total{direction="upload"}'), 1_000)
   assert.equal(await value('ssh_sftp_transfer_duration_seconds_count{direction="upload",status="completed"}'), 1)
   assert.equal(await value('ssh_sftp_transfer_duration_seconds_count{direction="unknown",status="failed"}'), 1)

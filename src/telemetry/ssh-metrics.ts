@@ -1,7 +1,7 @@
-import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 import type { ConnectAttempt } from '../core/context.ts'
 import { ERROR_TABLE, type ErrorCode } from '../core/error-table.ts'
 import type { Slo } from '../core/worker.ts'
+import { Counter, Gauge, Histogram, type Registry } from './prometheus.ts'
 import { observeSlos, type SloCounts } from './slo-metrics.ts'
 
 /** What is asked of the end of a run for the names below. */
@@ -11,7 +11,8 @@ export interface EndedRun {
   readonly exit_code: number | null
   /** From its start to its end; null where it never acted. */
   readonly seconds: number | null
-  readonly input: unknown
+  /** Decoded when it is asked for. */
+  readonly input: () => unknown
   readonly data: unknown
 }
 
@@ -156,7 +157,7 @@ function observeTransfers(registry: Registry): (run: EndedRun) => void {
     registers,
   })
   return ({ seconds, error_code, input, data }) => {
-    const direction = directionOf(input)
+    const direction = directionOf(input())
     if (seconds !== null) duration.observe({ direction, status: error_code === null ? 'completed' : 'failed' }, seconds)
     const moved = (data as { bytes?: unknown } | null)?.bytes
     if (typeof moved === 'number' && moved >= 0) bytes.inc({ direction }, moved)

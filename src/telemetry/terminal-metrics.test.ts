@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Registry } from 'prom-client'
+import { Registry } from './prometheus.ts'
 import { observeTerminal } from './terminal-metrics.ts'
 
 test('sessions are told by where they run, and by nothing that grows', async () => {

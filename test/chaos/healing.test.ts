@@ -122,7 +122,8 @@ suite('RES-02 a run whose handle was given out', () => {
     const begun: Step[] = [
       { do: 'call', operation: 'work', ms: 5_000 },
       { do: 'call', operation: 'resumable', ms: 5_000 },
-      { do: 'pause', ms: 120 },
+      // Long enough for both handles, on a busy machine too.
+      { do: 'pause', ms: 1_500 },
     ]
     const { handles, open } = await play([[begun], [{ do: 'call', operation: 'lost', ms: 0 }]], 'unhealed')
     assert.ok(handles >= 2)

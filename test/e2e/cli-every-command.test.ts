@@ -79,6 +79,8 @@ describe('CLI-02: every command', () => {
       assert.deepEqual(await lacks(action, program), [])
       const { code, stdout } = await runHere([...action.words.slice(1), '--help'], { app })
       assert.equal(code, 0)
+      // A command line makes only the commands that it names: the same as where all are made.
+      assert.ok(stdout.startsWith(action.command.helpInformation()), stdout)
       for (const line of examplesOf(action.command)) assert.ok(stdout.includes(`\n  ${line}\n`), line)
     })
   }

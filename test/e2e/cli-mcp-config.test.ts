@@ -16,6 +16,7 @@ import {
   surfaceComposition,
   surfaceFolder,
 } from '../helpers/mcp-cli-fixture.ts'
+import { clientEnvironment } from '../helpers/mcp-client-environment.ts'
 import { probeComposition, probeFolder } from '../helpers/probe-composition.ts'
 
 const composition = surfaceComposition()
@@ -93,7 +94,8 @@ describe('mcp config, for a client that starts the program', () => {
     const { mahavishnu } = JSON.parse(stdout).mcpServers
     assert.deepEqual([mahavishnu.command, mahavishnu.args[0]], [process.execPath, PROGRAM])
     const client = new Client({ name: 'test', version: '1.0.0' })
-    await client.connect(new StdioClientTransport({ command: mahavishnu.command, args: mahavishnu.args, cwd: '/' }))
+    const { command, args } = mahavishnu
+    await client.connect(new StdioClientTransport({ command, args, cwd: '/', env: clientEnvironment() }))
     const { tools } = await client.listTools()
     assert.ok(tools.some(({ name }) => name === 'probe_touch'))
     await client.close()

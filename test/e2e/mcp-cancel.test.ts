@@ -8,6 +8,7 @@ import type { WorkerResult } from '../../src/core/result.ts'
 import { createLocalWorker } from '../fixtures/local-worker.ts'
 import { callOf, cutOff, ERAS, eventually, type HttpFixture, httpFixture } from '../fixtures/mcp-http-fixture.ts'
 import { PROGRAM, surfaceFolder } from '../helpers/mcp-cli-fixture.ts'
+import { clientEnvironment } from '../helpers/mcp-client-environment.ts'
 
 let files = 0
 
@@ -71,7 +72,8 @@ for (const [era, mode] of Object.entries(ERAS)) {
     before(async () => {
       folder = await surfaceFolder()
       const args = [PROGRAM, 'mcp', '--folder', folder.path]
-      await client.connect(new StdioClientTransport({ command: process.execPath, args, stderr: 'inherit' }))
+      const env = clientEnvironment()
+      await client.connect(new StdioClientTransport({ command: process.execPath, args, env, stderr: 'inherit' }))
     })
     after(async () => {
       await client.close()

@@ -6,6 +6,7 @@ import { StdioClientTransport } from '@modelcontextprotocol/client/stdio'
 import type { WorkerResult } from '../../src/core/result.ts'
 import { CONTROL_CALLS } from '../../src/runtime/control.ts'
 import { PROGRAM, surfaceApp, surfaceFolder } from '../helpers/mcp-cli-fixture.ts'
+import { clientEnvironment } from '../helpers/mcp-client-environment.ts'
 
 const MODES = { '2025-11-25': 'legacy', '2026-07-28': { pin: '2026-07-28' }, 'the newest of both': 'auto' } as const
 
@@ -17,7 +18,8 @@ for (const [era, mode] of Object.entries(MODES)) {
     before(async () => {
       folder = await surfaceFolder()
       const args = [PROGRAM, 'mcp', '--folder', folder.path]
-      await client.connect(new StdioClientTransport({ command: process.execPath, args, stderr: 'inherit' }))
+      const env = clientEnvironment()
+      await client.connect(new StdioClientTransport({ command: process.execPath, args, env, stderr: 'inherit' }))
     })
     after(async () => {
       await client.close()

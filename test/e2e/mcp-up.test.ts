@@ -80,7 +80,8 @@ describe('MCP on `mahavishnu up`: what it shows is a setting', () => {
   /** The tools that the program shows, and what a call of one that it hides says, with these options. */
   async function shownBy(...args: string[]) {
     const folder = await probeFolder()
-    const up = await startUp(folder, ...args)
+    const removed = () => rm(folder, { recursive: true, force: true })
+    const up = await startUp(folder, ...args).catch((error: unknown) => removed().then(() => Promise.reject(error)))
     try {
       const token = (await readFile(join(folder, 'http.token'), 'utf8')).trim()
       const client = new Client({ name: 'test', version: '1.0.0' })
@@ -96,7 +97,7 @@ describe('MCP on `mahavishnu up`: what it shows is a setting', () => {
     } finally {
       up.child.kill('SIGTERM')
       await up.ended()
-      await rm(folder, { recursive: true, force: true })
+      await removed()
     }
   }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync } from 'node:fs'
-import { mkdir, readFile, rm, symlink } from 'node:fs/promises'
+import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -92,10 +92,11 @@ async function journaled(
 }
 
 const ROWS = 40
+/** It writes for a while, and ends when its user's home has the file `go`, however long all else takes. */
 const COMMAND = `i=0; while [ $i -lt ${ROWS} ]; do
   echo "out $i"; head -c 10000 /dev/zero | tr '\\0' o; echo "err $i" >&2
-  head -c 3000 /dev/zero | tr '\\0' e >&2; i=$((i + 1)); sleep 0.2
-done; echo done >>ledger; exit 7`
+  head -c 3000 /dev/zero | tr '\\0' e >&2; i=$((i + 1)); sleep 0.1
+done; until [ -e go ]; do sleep 0.1; done; echo done >>ledger; exit 7`
 const rows = Array.from({ length: ROWS }, (_, i) => i)
 const OUT = rows.map((i) => `out ${i}\n${'o'.repeat(10_000)}`).join('')
 const ERR = rows.map((i) => `err ${i}\n${'e'.repeat(3_000)}`).join('')
@@ -119,6 +120,7 @@ async function begin(up: Up, user: SystemUser): Promise<string> {
 }
 
 async function assertWhole(up: Up, user: SystemUser, runId: string): Promise<void> {
+  await writeFile(join(user.home, 'go'), '')
   let run: Record<string, unknown> = {}
   const over = async () => {
     run = (await up.ask(`/v1/runs/${runId}`)).run

@@ -10,6 +10,7 @@ import { promisify } from 'node:util'
 import type * as NodePty from '@lydell/node-pty'
 import { Client } from '@modelcontextprotocol/client'
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio'
+import { clientEnvironment } from '../helpers/mcp-client-environment.ts'
 import { terminalFolder } from '../helpers/terminal-instance.ts'
 
 const { spawn: spawnPty } = createRequire(import.meta.url)('@lydell/node-pty') as typeof NodePty
@@ -173,7 +174,8 @@ test('TTY-04: over HTTP another principal does not reach a session of the comman
 test("the original project's terminal tools, by the official client", async () => {
   const client = new Client({ name: 'test', version: '1.0.0' })
   const args = [PROGRAM, 'mcp', '--profile', 'upstream', '--folder', folder]
-  await client.connect(new StdioClientTransport({ command: process.execPath, args, stderr: 'inherit' }))
+  const env = clientEnvironment()
+  await client.connect(new StdioClientTransport({ command: process.execPath, args, env, stderr: 'inherit' }))
   const call = async (name: string, input: Record<string, unknown> = {}) =>
     (await client.callTool({ name, arguments: input })).structuredContent as Record<string, never>
   try {

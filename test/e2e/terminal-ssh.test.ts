@@ -267,7 +267,7 @@ suite('login shells of all kinds', { skip, timeout: 120_000 }, () => {
       await own.data('send_keystrokes', { session, keys: 'echo sti""ll $0\n', delay_ms: 0 })
       await wait(own, session, { text: 'still' })
       await own.data('close', { session })
-      assert.ok(await until(() => carrying(`/tmp/${user.name}`).length === 0), 'nothing is left')
+      assert.ok(await until(() => carrying(user.home).length === 0), 'nothing is left')
     })
   }
 })

@@ -7,6 +7,7 @@ import { after, before, describe, test } from 'node:test'
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio'
 import { callOf } from '../fixtures/mcp-http-fixture.ts'
+import { clientEnvironment } from '../helpers/mcp-client-environment.ts'
 import { sshInstance } from '../helpers/ssh-instance.ts'
 import { type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
 
@@ -24,7 +25,8 @@ const newClient = () => new Client({ name: 'test', version: '1.0.0' })
 async function overStdio(folder: string): Promise<Connected> {
   const client = newClient()
   const args = [PROGRAM, 'mcp', '--profile', 'upstream', '--folder', folder]
-  await client.connect(new StdioClientTransport({ command: process.execPath, args, stderr: 'inherit' }))
+  const env = clientEnvironment()
+  await client.connect(new StdioClientTransport({ command: process.execPath, args, env, stderr: 'inherit' }))
   return { client, close: () => client.close() }
 }
 

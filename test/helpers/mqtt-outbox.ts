@@ -53,6 +53,14 @@ export function fakeBroker() {
       connected = true
       for (const listener of listeners) listener()
     },
+    /** Another connection takes the place of this one; the result breaks the old one, with what is on its way over it. */
+    replace() {
+      const before = open.splice(0)
+      for (const listener of listeners) listener()
+      return () => {
+        for (const { reject } of before) reject(mhvError('MHV_MQTT_CONNECTION_LOST', 'ended'))
+      }
+    },
     /** The broker takes what was sent first, and its acknowledgement arrives. */
     acknowledge(count = 1) {
       for (const sent of open.splice(0, count)) {

@@ -13,7 +13,7 @@ export function probeComposition(
   const { onAct, ...rest } = options
   const ledger = createLedger()
   if (onAct !== undefined) ledger.onAct = onAct
-  return { ...production(), registry: createRegistry([createProbeWorker(ledger)]), env: {}, ...rest }
+  return { ...production(rest.registry ?? createRegistry([createProbeWorker(ledger)])), env: {}, ...rest }
 }
 
 /** A temporary instance folder with probe targets and a policy that allows everything. */

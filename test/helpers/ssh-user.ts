@@ -1,6 +1,8 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { allPids, endAll, exitOnSignals, isRunning } from './processes.ts'
 
@@ -25,13 +27,23 @@ const made = new Set<string>()
 let count = 0
 // A test that is stopped half-way must not leave accounts behind.
 process.on('exit', () => {
-  for (const name of made) spawn('userdel', ['--force', '--remove', name], { stdio: 'ignore', detached: true }).unref()
+  for (const name of made) {
+    spawn('userdel', ['--force', '--remove', name], { stdio: 'ignore', detached: true }).unref()
+    removeFishFolder(name)
+  }
 })
 exitOnSignals()
 
+/** Where fish keeps its sockets for a user who has no XDG_RUNTIME_DIR, as a session under sshd here: it stays there. */
+function removeFishFolder(name: string): void {
+  rmSync(`/tmp/fish.${name}`, { recursive: true, force: true })
+}
+
 async function sweep(): Promise<void> {
   for (const [name, pid] of readFileSync('/etc/passwd', 'utf8').matchAll(OURS)) {
-    if (!isRunning(Number(pid))) await run('userdel', ['--force', '--remove', name]).catch(() => undefined)
+    if (isRunning(Number(pid))) continue
+    await run('userdel', ['--force', '--remove', name]).catch(() => undefined)
+    removeFishFolder(name)
   }
 }
 
@@ -40,18 +52,20 @@ export async function makeUser(options: { shell?: string; password?: string } = 
   if (count === 0) await sweep()
   const name = `mhvt-${process.pid}-${count++}`
   made.add(name)
-  await run('useradd', ['--create-home', '--shell', options.shell ?? '/bin/sh', '--home-dir', `/tmp/${name}`, name])
+  const home = join(tmpdir(), name)
+  await run('useradd', ['--create-home', '--shell', options.shell ?? '/bin/sh', '--home-dir', home, name])
   // Without a password, `*` instead of `!`: sshd takes an account with `!` for locked.
   if (options.password === undefined) await run('usermod', ['--password', '*', name])
   else await feed('chpasswd', [], `${name}:${options.password}\n`)
   const uid = Number((await run('id', ['-u', name])).stdout)
   return {
     name,
-    home: `/tmp/${name}`,
+    home,
     uid,
     async remove() {
       await endAll(allPids().filter((pid) => ownerOf(pid) === uid))
       await run('userdel', ['--force', '--remove', name]).catch(() => undefined)
+      removeFishFolder(name)
       made.delete(name)
     },
   }

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { inRoot } from '../../scripts/lib/paths.ts'
@@ -7,10 +10,10 @@ import { canLookAtProcesses, endProcesses, lookAt, watchDescendants } from '../.
 import { mergeResults, type TestRun } from '../../scripts/test/results.ts'
 import type { FileRun } from '../../scripts/test/run-file.ts'
 
-async function runFixture(name: string, timeoutMs = 30_000): Promise<FileRun> {
+async function runFixture(name: string, timeoutMs = 30_000, own: NodeJS.ProcessEnv = {}): Promise<FileRun> {
   const { NODE_TEST_CONTEXT: _, NODE_V8_COVERAGE: __, ...env } = process.env
   const args = [inRoot('test/fixtures/runner/drive.ts'), `test/fixtures/runner/${name}.test.ts`, String(timeoutMs)]
-  const { stdout } = await promisify(execFile)(process.execPath, args, { env })
+  const { stdout } = await promisify(execFile)(process.execPath, args, { env: { ...env, ...own } })
   return JSON.parse(stdout)
 }
 
@@ -61,6 +64,18 @@ describe('running a test file', { concurrency: 3 }, () => {
     const [, pid] = /^(\d+) sleep 300$/m.exec(run.failures[0]?.text ?? '') ?? []
     assert.ok(pid)
     assert.equal(lookAt(Number(pid)), undefined)
+  })
+
+  test('TOOL-04: a file left behind in the temporary folder is named, removed, and a failure', async () => {
+    const place = mkdtempSync(join(tmpdir(), 'mhv-left-'))
+    try {
+      const run = await runFixture('leaves', 30_000, { TMPDIR: place })
+      assert.deepEqual(statuses(run), ['passed makes a folder and forgets it', 'failed (files left behind)'])
+      assert.match(run.failures[0]?.text ?? '', /^forgotten-\w+$/)
+      assert.deepEqual(readdirSync(place), [])
+    } finally {
+      rmSync(place, { recursive: true, force: true })
+    }
   })
 })
 

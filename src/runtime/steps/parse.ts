@@ -3,6 +3,7 @@ import { z } from 'zod'
 import type { Principal } from '../../core/context.ts'
 import { type Envelope, envelopeSchema } from '../../core/envelope.ts'
 import { type MhvError, mhvError } from '../../core/errors.ts'
+import { keepLargeJson } from '../../core/large-json.ts'
 import { type Effect, narrower } from '../../core/operation.ts'
 import type { RegisteredOperation, Registry } from '../../core/registry.ts'
 import { didYouMean, quoted } from '../../core/suggest.ts'
@@ -32,9 +33,11 @@ export function parseCall(registry: Registry, redactor: Redactor, request: Invok
     throw mhvError('MHV_INPUT_INVALID', `plan_digest: ${spec.id} has no plan to apply`)
   }
   const input = parseWith(spec.input, request.input ?? {}) as Record<string, unknown>
-  if (Buffer.byteLength(jsonOf(input)) > MAX_INPUT_BYTES) {
+  const json = jsonOf(input)
+  if (Buffer.byteLength(json) > MAX_INPUT_BYTES) {
     throw mhvError('MHV_INPUT_INVALID', `the input is larger than ${MAX_INPUT_BYTES} bytes`)
   }
+  keepLargeJson(input, json)
   if (redactor.finds(input) || redactor.finds(envelope)) {
     throw mhvError('MHV_INPUT_SECRET', 'the input contains the value of a secret that this process has resolved')
   }

@@ -56,7 +56,7 @@ const MAX_HELD_BYTES = 64 * MEBIBYTE
 const KEPT_BYTES = 4_096
 
 /** Variables that are Node's own business in every process of ours. */
-const NODE_ENVIRONMENT = ['NODE_EXTRA_CA_CERTS', 'NODE_V8_COVERAGE']
+const NODE_ENVIRONMENT = ['NODE_COMPILE_CACHE', 'NODE_EXTRA_CA_CERTS', 'NODE_V8_COVERAGE']
 
 /**
  * Lowers the limit of open files to the first argument (0: leaves it), and asks the kernel, where setpriv can, to end the

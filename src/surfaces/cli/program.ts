@@ -2,7 +2,7 @@ import { Argument, Command, InvalidArgumentError, Option } from 'commander'
 import { type Effect, mayHaveTarget } from '../../core/operation.ts'
 import type { RegisteredOperation, Registry } from '../../core/registry.ts'
 import { CONTROL_CALLS, type ControlCall } from '../../runtime/control.ts'
-import { controlSchemas, envelopeFields, operationSchemas, splitCall } from '../json-schema.ts'
+import { controlSchemas, envelopeFields, fieldSchema, operationSchemas, splitCall } from '../json-schema.ts'
 import { flagOf, nameTable, operationName } from '../names.ts'
 import type { Invocation, TerminalOptions } from './commands.ts'
 import { completes, sourceOfField } from './completion-source.ts'
@@ -21,6 +21,12 @@ export interface ProgramParts {
   readonly rest: Rest
   /** Told what the command line asks for. */
   readonly found: (invocation: Invocation) => void
+  /**
+   * Every word of the command line, those after `--` included. A derived command that none of them names is given no
+   * options, for it is at most listed by the help of its group; and no arguments either where its group is not named.
+   * They come from JSON Schemas, and those of all calls are much of what a start costs. Left away, all commands are whole.
+   */
+  readonly line?: ReadonlySet<string>
 }
 
 /** The grammar of the command line, derived from the declarations. Nothing is done here. */
@@ -74,15 +80,24 @@ function operationNoun(registry: Registry, worker: string): string {
   return operation === undefined ? worker : operationName(operation).cli[0]
 }
 
-function addOperation(group: Command, operation: RegisteredOperation, { rest, found }: ProgramParts): void {
+/** Whether a command may be the one that is asked for, or asked about; the program itself always may. */
+function isNamed(command: Command, { line }: ProgramParts): boolean {
+  return line === undefined || command.parent === null || line.has(command.name())
+}
+
+function addOperation(group: Command, operation: RegisteredOperation, parts: ProgramParts): void {
+  const { rest, found } = parts
   const { spec } = operation
   const hints = spec.cli ?? {}
-  const argument = argumentOf(operation)
   const command = group.command(operationName(operation).cli[1]).summary(spec.summary)
+  if (!isNamed(group, parts)) return
+
+  const argument = argumentOf(operation)
   const words = hints.rest === undefined ? '' : ` [-- ${hints.rest.toUpperCase()}]`
   command.usage(`${argument === undefined ? '' : `${argument.word} `}[options]${words}`)
   command.description(descriptionOf(operation))
   if (argument !== undefined) command.addArgument(argument.shown)
+  if (!isNamed(command, parts)) return
 
   const envelope: readonly string[] = envelopeFields(operation)
   const fields = fieldsOf(operationSchemas(operation).input)
@@ -127,7 +142,7 @@ function argumentOf(operation: RegisteredOperation): CommandArgument | undefined
   const field = mayHaveTarget(spec) ? 'target' : spec.cli?.argument
   if (field === undefined) return undefined
   const name = field.toUpperCase()
-  const found = fieldsOf(operationSchemas(operation).input).find((each) => each.name === field)
+  const [found] = fieldsOf(fieldSchema(operation, field))
   const [term, word] = found?.required === true ? [`<${name}>`, name] : [`[${name}]`, `[${name}]`]
   const shown = new Argument(term, found?.description)
   // What nobody knows without asking the worker has no values to offer.
@@ -149,19 +164,16 @@ function inCommandLineTerms(field: Field, hints: { readonly rest?: string; reado
 }
 
 /** `words` are those after the program's name, the last of which is the name of the command in its group. */
-function addControl(
-  group: Command,
-  control: ControlCall,
-  { rest, found }: ProgramParts,
-  words: readonly string[],
-): void {
+function addControl(group: Command, control: ControlCall, parts: ProgramParts, words: readonly string[]): void {
+  const { rest, found } = parts
   const same = words === control.cli ? '' : `\nThe same as \`${PROGRAM} ${control.cli.join(' ')}\`.`
   const command = group
     .command(words.at(-1) ?? '')
     .summary(control.summary)
     .description(control.summary + same)
-  const fields = fieldsOf(controlSchemas(control).input)
-  const argument = fields.find(({ name }) => name === control.argument)
+  if (!isNamed(group, parts)) return
+
+  const [argument] = control.argument === undefined ? [] : fieldsOf(fieldSchema(control, control.argument))
   if (argument !== undefined) {
     const name = argument.name.replace(/_id$/, '').toUpperCase()
     const source = sourceOfField(argument.name)
@@ -169,7 +181,9 @@ function addControl(
     command.addArgument(source === undefined ? shown : completes(shown, source))
     command.usage(`${argument.required ? name : `[${name}]`} [options]`)
   }
-  const others = fields.filter((field) => field !== argument)
+  if (!isNamed(command, parts)) return
+
+  const others = fieldsOf(controlSchemas(control).input).filter(({ name }) => name !== control.argument)
   const options = addFields(command, others, () => GROUPS.input)
   for (const [{ name }, option] of options) {
     const source = sourceOfField(name)

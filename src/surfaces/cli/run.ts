@@ -64,7 +64,8 @@ function parseLine({ options, rest }: SplitLine, { app, io, out, version }: Arou
   const found = (one: Invocation) => {
     invocation = one
   }
-  const program = buildProgram({ registry: app.registry, version, rest, found })
+  const words = new Set([...options, ...(rest ?? [])])
+  const program = buildProgram({ registry: app.registry, version, rest, found, line: words })
   everyCommand(program, (command) =>
     command.exitOverride().configureOutput({
       writeOut: (text) => out.say(text),

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
-import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Instance } from '../../runtime/instance.ts'
 import { observeProcess } from '../../telemetry/metrics.ts'
+import { Counter, Gauge, Histogram, Registry } from '../../telemetry/prometheus.ts'
 import { EVENT_STREAM_TYPE } from './event-stream.ts'
 
 const SECONDS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60]

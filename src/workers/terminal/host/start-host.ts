@@ -114,8 +114,9 @@ function openLog(path: string): number {
 
 /** Nothing of it reaches a program in a terminal: a session brings its own. */
 function ownEnvironment(): NodeJS.ProcessEnv {
-  const names = [...BASE_ENVIRONMENT, 'NODE_V8_COVERAGE'].filter((name) => process.env[name] !== undefined)
-  return Object.fromEntries(names.map((name) => [name, process.env[name]]))
+  const names = [...BASE_ENVIRONMENT, 'NODE_COMPILE_CACHE', 'NODE_V8_COVERAGE']
+  const known = names.filter((name) => process.env[name] !== undefined)
+  return Object.fromEntries(known.map((name) => [name, process.env[name]]))
 }
 
 function unreachable(folder: string, error: unknown) {

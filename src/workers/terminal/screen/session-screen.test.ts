@@ -1,31 +1,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { fakeSession } from '../../../../test/helpers/terminal-fake-session.ts'
 import type { PtyListener, PtySession } from '../sessions/pty-session.ts'
 import { followSession } from './session-screen.ts'
 
 /** A session as it is after a restart: this much was written before, and the scrollback has the end of it. */
 function oldSession(before: string, lost: number) {
-  const listeners = new Set<PtyListener>()
   const written: string[] = []
-  let output = Buffer.from(before)
   const size = { rows: 24, cols: 80 }
   let refuses = false
-  const session: PtySession = {
-    info: {
-      id: 'a',
-      kind: 'local',
-      owner: 'o',
-      run_id: 'r',
-      target: null,
-      command: null,
-      term: 'xterm',
-      started_at: 0,
-      pid: 1,
-    },
+  const fake = fakeSession(before, (output) => ({
     size: () => ({ ...size }),
-    cursor: () => before.length,
-    lastUsed: () => 0,
     async write(bytes) {
       written.push(Buffer.from(bytes).toString())
     },
@@ -33,35 +19,22 @@ function oldSession(before: string, lost: number) {
       if (refuses) throw new Error('the program has ended')
       Object.assign(size, { rows, cols })
     },
-    signal: () => assert.fail('not used here'),
     async read(offset, max = 100) {
       await delay(20)
       const from = Math.max(offset, lost)
       return {
         offset: from,
-        bytes: output.subarray(from, from + Math.min(max, 7)),
+        bytes: output().subarray(from, from + Math.min(max, 7)),
         lost_bytes: from - offset,
-        end: output.length,
+        end: output().length,
       }
     },
-    onData(listener) {
-      listeners.add(listener)
-      return () => listeners.delete(listener)
-    },
-    exit: () => null,
-    exited: new Promise(() => undefined),
-    close: async () => undefined,
-  }
+  }))
   return {
-    session,
+    ...fake,
     written,
     refuse: () => {
       refuses = true
-    },
-    async print(text: string) {
-      const offset = output.length
-      output = Buffer.concat([output, Buffer.from(text)])
-      await Promise.all([...listeners].map((listener) => listener({ bytes: Buffer.from(text), offset })))
     },
   }
 }

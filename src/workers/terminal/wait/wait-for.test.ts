@@ -1,57 +1,24 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { fakeSession } from '../../../../test/helpers/terminal-fake-session.ts'
 import { systemClock } from '../../../core/clock.ts'
 import { followSession } from '../screen/session-screen.ts'
-import type { PtyExit, PtyListener, PtySession } from '../sessions/pty-session.ts'
+import type { PtyExit } from '../sessions/pty-session.ts'
 import { regexPattern } from './pattern.ts'
 import { type WaitRequest, waitFor } from './wait-for.ts'
 
 /** A session whose output the test writes. */
 function writtenSession() {
-  const listeners = new Set<PtyListener>()
   const ended = Promise.withResolvers<PtyExit>()
-  let output = Buffer.alloc(0)
-  const unused = () => assert.fail('not used here')
-  const session: PtySession = {
-    info: {
-      id: 'a',
-      kind: 'local',
-      owner: 'o',
-      run_id: 'r',
-      target: null,
-      command: null,
-      term: 'xterm',
-      started_at: 0,
-      pid: 1,
-    },
-    size: () => ({ rows: 24, cols: 80 }),
-    cursor: () => 0,
-    lastUsed: () => 0,
+  const { session, listeners, print } = fakeSession('', () => ({
     write: async () => undefined,
-    resize: unused,
-    signal: unused,
-    async read(offset, max = 1e6) {
-      return { offset, bytes: output.subarray(offset, offset + max), lost_bytes: 0, end: output.length }
-    },
-    onData(listener) {
-      listeners.add(listener)
-      return () => listeners.delete(listener)
-    },
-    exit: () => null,
     exited: ended.promise,
-    close: unused,
-  }
-  const screen = followSession(session, { failed: unused })
+  }))
   return {
-    screen,
+    screen: followSession(session, { failed: (error) => assert.fail(String(error)) }),
     listeners,
-    async print(text: string) {
-      const bytes = Buffer.from(text)
-      const offset = output.length
-      output = Buffer.concat([output, bytes])
-      for (const listener of listeners) await listener({ bytes, offset })
-    },
+    print,
     end: (code: number) => ended.resolve({ exit_code: code, signal: null, reason: 'exited', at: 0 }),
   }
 }
