@@ -189,9 +189,9 @@ function connect({ url, protocol = '5', status = true, client = {} }: SimulatorO
   return mqtt.connectAsync(
     url,
     {
+      reconnectPeriod: RECONNECT_MS,
       ...client,
       protocolVersion: protocol === '5' ? 5 : 4,
-      reconnectPeriod: RECONNECT_MS,
       clientId: own.length === 1 ? id : `simulator-${process.pid}-${id}`,
       ...(last === undefined
         ? {}

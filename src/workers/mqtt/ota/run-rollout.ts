@@ -18,6 +18,8 @@ const OWN_FILTERS = 50
 /** What the broker has kept is complete when nothing came for so long, or after the second time; in milliseconds. */
 const QUIET_MS = 500
 const KEPT_MS = 10_000
+/** Pause before a device is told again that nobody could hand the message to, in milliseconds. */
+const NOBODY_MS = 500
 /** The run is another process's now, or will be. */
 const GOES_ON: readonly string[] = ['MHV_SHUTTING_DOWN', 'MHV_RUN_INTERRUPTED']
 
@@ -73,6 +75,11 @@ async function lead(ctx: MqttContext, call: OtaInput, parts: Parts): Promise<voi
   const ended = new AbortController()
   const working = AbortSignal.any([signal, ended.signal])
   const fatal = (error: unknown) => over.reject(error)
+  /** When the connection was made anew, perhaps to another broker. */
+  let backAt = Number.NEGATIVE_INFINITY
+  const stopListening = session.onConnected(() => {
+    backAt = clock.monotonic()
+  })
   const onAbort = () => fatal(signal.reason)
   /** Devices under way that have reported; those of an earlier process by what is on disk. */
   const heard = new Set(rollout.active().filter((id) => rollout.device(id)?.state !== 'notified'))
@@ -129,7 +136,12 @@ async function lead(ctx: MqttContext, call: OtaInput, parts: Parts): Promise<voi
   async function tell(id: string, again: boolean): Promise<void> {
     const message = messageFor(ctx, call, firmware, topics, id)
     const underWay = () => !working.aborted && isUnderWay(rollout, id)
-    const outcome = await tellDevice({ session, clock, message, underWay }, working)
+    let outcome = await tellDevice({ session, clock, message, underWay }, working)
+    // After an outage devices come back at their own pace, which need not be ours.
+    while (outcome.is === 'unreachable' && !again && clock.monotonic() - backAt < call.first_report_seconds * 1000) {
+      await clock.sleep(NOBODY_MS, working)
+      outcome = await tellDevice({ session, clock, message, underWay }, working)
+    }
     if (outcome.is === 'refused') fail(id, outcome.why)
     // One that is told once more may be starting anew just now.
     else if (outcome.is === 'unreachable' && !again) fail(id, 'nobody subscribes to its topic')
@@ -178,6 +190,7 @@ async function lead(ctx: MqttContext, call: OtaInput, parts: Parts): Promise<voi
   } finally {
     over.promise.catch(() => undefined)
     signal.removeEventListener('abort', onAbort)
+    stopListening()
     ended.abort(mhvError('MHV_RUN_CANCELLED', 'the roll-out has ended here'))
     watch.close()
     await Promise.all(subscriptions.map((subscription) => subscription.close()))
