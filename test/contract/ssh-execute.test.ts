@@ -137,7 +137,9 @@ test('the longest command there may be, and longer variables than fit a line', {
 })
 
 test('fifty commands at once: nobody gets the output of another', { skip }, async () => {
-  const all = Array.from({ length: 50 }, (_, n) => execute({ command: `echo ${n}; cat; exit ${n}`, stdin: `in ${n}` }))
+  // They take long enough for a second connection to be made, however busy the machine is.
+  const command = (n: number) => ({ command: `echo ${n}; cat; sleep 0.5; exit ${n}`, stdin: `in ${n}` })
+  const all = Array.from({ length: 50 }, (_, n) => execute(command(n)))
   const results = await Promise.all(all)
   results.forEach(({ stdout, exit_code }, n) => {
     assert.deepEqual({ stdout, exit_code }, { stdout: `${n}\nin ${n}`, exit_code: n })

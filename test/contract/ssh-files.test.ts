@@ -10,7 +10,7 @@ import { entryLine } from '../../src/workers/ssh/files/remote-entry.ts'
 import { listFolder, makeFolder, removePaths, statPath } from '../../src/workers/ssh/files/remote-operations.ts'
 import { sftpRemove } from '../../src/workers/ssh/files/sftp-remove.ts'
 import { runCommand } from '../../src/workers/ssh/run-command.ts'
-import { childrenOf, until } from '../helpers/processes.ts'
+import { childrenOf, signalIfThere, until } from '../helpers/processes.ts'
 import { operationContext, startWorker, type TestWorker, targetOf } from '../helpers/ssh-context.ts'
 import { type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
 
@@ -145,12 +145,12 @@ suite('files over SFTP', { skip: sshdMissing() ?? false }, () => {
     const serving = () => sshd.connections().flatMap((pid) => [pid, ...childrenOf(pid)])
     assert.ok(await until(() => sshd.connections().some((pid) => childrenOf(pid).length > 0)))
     const stopped = serving()
-    for (const pid of stopped) process.kill(pid, 'SIGSTOP')
     try {
+      for (const pid of stopped) signalIfThere(pid, 'SIGSTOP')
       await assert.rejects(listing, code('MHV_RUN_TIMEOUT'))
       assert.ok(performance.now() - began < 3_000)
     } finally {
-      for (const pid of stopped) process.kill(pid, 'SIGCONT')
+      for (const pid of stopped) signalIfThere(pid, 'SIGCONT')
     }
   })
 

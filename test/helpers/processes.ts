@@ -69,15 +69,18 @@ export function runIdOf(pid: number): string | undefined {
   return undefined
 }
 
+/** Whether it was there to be told. */
+export function signalIfThere(pid: number, name: NodeJS.Signals): boolean {
+  try {
+    return process.kill(pid, name)
+  } catch {
+    return false
+  }
+}
+
 /** Ends these processes, each by its PID, and waits until they are gone. */
 export async function endAll(pids: readonly number[]): Promise<void> {
-  for (const pid of pids) {
-    try {
-      process.kill(pid, 'SIGKILL')
-    } catch {
-      // Gone by itself.
-    }
-  }
+  for (const pid of pids) signalIfThere(pid, 'SIGKILL')
   for (let tries = 0; tries < 100 && pids.some(isRunning); tries++) await delay(20)
 }
 

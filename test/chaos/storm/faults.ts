@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { systemCode } from '../../../src/core/errors.ts'
 import { fillDisk, fillerOf } from '../../helpers/disk.ts'
-import { childrenOf, until } from '../../helpers/processes.ts'
+import { childrenOf, signalIfThere, until } from '../../helpers/processes.ts'
 import type { TcpProxy } from '../../helpers/tcp-proxy.ts'
 import { UNDER_WAY_MS } from './check.ts'
 import { monotonicMs } from './far-side.ts'
@@ -225,15 +225,6 @@ export function createFaults(parts: FaultParts, schedule: Schedule, signal: Abor
 function isWorkerProcess(pid: number): boolean {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('/worker-process/child.')
-  } catch {
-    return false
-  }
-}
-
-/** Whether it was there to be told. */
-function signalIfThere(pid: number, name: NodeJS.Signals): boolean {
-  try {
-    return process.kill(pid, name)
   } catch {
     return false
   }

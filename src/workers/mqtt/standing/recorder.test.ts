@@ -73,6 +73,27 @@ suite('messages that wait to be written', () => {
     assert.equal(written, 1)
   })
 
+  test('a message of QoS 1 that no journal ever takes is given up, told and counted, and holds up nobody', async () => {
+    const clock = createFakeClock(1_700_000_000_000)
+    let tries = 0
+    let lost = 0
+    const records = {
+      async append() {
+        tries += 1
+        throw mhvError('MHV_INTERNAL', 'it cannot be stored')
+      },
+    }
+    const onLost = (messages: number) => {
+      lost += messages
+    }
+    const onKept = () => assert.fail('kept')
+    const recorder = createRecorder({ target: 'site-1', records: records as never, clock, log, onKept, onLost })
+    const done = recorder.keep('all', incoming(Buffer.from('x'), 1))
+    for (let step = 0; step < 12; step++) await clock.advance(1_000)
+    await done
+    assert.deepEqual([tries, lost], [11, 1])
+  })
+
   test('whoever brings more bytes than may wait has to wait, and nothing is lost', async () => {
     const { recorder, groups, takeAll, counted } = slow()
     const big = Buffer.alloc(65_536)

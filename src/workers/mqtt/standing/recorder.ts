@@ -15,6 +15,8 @@ const MAX_WAITING = 1_000
 const MAX_WAITING_BYTES = 8 * 1_048_576
 /** They wait so long for company, in milliseconds. */
 const LINGER_MS = 50
+/** Times that a message is tried again which the journal refuses for another reason than its own state. */
+const MAX_DEFECTS = 10
 /** Pause before a message of QoS 1 or 2 is written once more, in milliseconds. */
 const RETRY_MS = 1_000
 
@@ -34,7 +36,7 @@ export function createRecorder(parts: {
   readonly log: Logger
   /** Told of messages that are on disk. */
   readonly onKept: (messages: number) => void
-  /** Told of messages of QoS 0 that could not be written; nobody sends them again. */
+  /** Told of messages that could not be written, and that nobody sends again. */
   readonly onLost: (messages: number) => void
 }): Recorder {
   const { target, records, clock, log } = parts
@@ -63,17 +65,23 @@ export function createRecorder(parts: {
 
   /**
    * The broker has it until then, and holds back the rest. To give it up would end the subscription, and the broker would
-   * send it again to nobody.
+   * send it again to nobody. Only what no journal ever takes is given up: it would hold back the rest for ever.
    */
   async function insist(record: NewRecord): Promise<void> {
     for (let failures = 0; ; failures += 1) {
       try {
         await records.append(stream, [record])
+        parts.onKept(1)
         return
       } catch (error) {
         if (closing.signal.aborted) throw error
         const { code, message } = toMhvError(error)
         const fields = { target, topic: record.key, error_code: code, message }
+        if (code === 'MHV_INTERNAL' && failures >= MAX_DEFECTS) {
+          parts.onLost(1)
+          log.error('a message of a standing subscription cannot be kept and is given up', fields)
+          return
+        }
         if (failures === 0)
           log.error('a message of a standing subscription could not be written and is tried again', fields)
         await clock.sleep(RETRY_MS, closing.signal)
@@ -93,7 +101,7 @@ export function createRecorder(parts: {
   return {
     keep(subscription, message) {
       const record = recordOf(subscription, message)
-      if (message.qos > 0) return insist(record).then(() => parts.onKept(1))
+      if (message.qos > 0) return insist(record)
       // A payload is a view of all that was read at once, which it would keep alive.
       waiting.push({ ...record, payload: Buffer.from(record.payload) })
       waitingBytes += record.payload.byteLength + record.key.length
