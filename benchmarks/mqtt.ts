@@ -113,36 +113,23 @@ async function publishRows(options: BenchOptions, sides: Sides, qos: 0 | 1 | 2):
   ]
 }
 
-/** All who subscribe get all messages, so one turn measures every side at once: they share the machine alike. */
+/** Each receives alone, and unsubscribes after its turn: what the other gets would take a processor from it. */
 async function receiveRows(options: BenchOptions, sides: Sides): Promise<readonly Row[]> {
   const { ours, bare, sender } = sides
   const count = 30_000
   const load = { qos: 0, count, bytes: BYTES, window: WINDOW } as const
-  await ours.call('subscribe', { subscriptions: SUBSCRIPTIONS })
-  const turn = async (side: 'ours' | 'bare') => {
-    const [seconds] = await Promise.all([
-      side === 'ours' ? ours.call('received', { count }) : bare.call('received', { count }),
-      sender.call('publish', load),
-    ])
+  async function turnOf(side: Side<MqttSide> | Side<BareMqtt>): Promise<number> {
+    await side.call('subscribe', { subscriptions: SUBSCRIPTIONS })
+    const [seconds] = await Promise.all([side.call('received', { count }), sender.call('publish', load)])
+    await side.call('unsubscribe', { subscriptions: SUBSCRIPTIONS })
     return seconds
   }
-  // Each receives alone: what the other subscribes to would take a processor from it.
-  const seconds: Record<'ours' | 'bare', number[][]> = { ours: [], bare: [] }
-  const { rounds, turns, warmUp, onRound } = interleavingOf(options, `${SUBSCRIPTIONS} subscriptions`, 2)
-  let delays: number[] = []
-  for (const side of ['ours', 'bare'] as const) {
-    if (side === 'bare') {
-      delays = await delayOf(options, sides)
-      await ours.call('unsubscribe', undefined)
-      await bare.call('subscribe', { subscriptions: SUBSCRIPTIONS })
-    }
-    for (let round = -warmUp; round < rounds; round++) {
-      onRound?.(round)
-      const taken: number[] = []
-      for (let each = 0; each < turns; each++) taken.push(await turn(side))
-      if (round >= 0) seconds[side].push(taken)
-    }
-  }
+  const seconds = await interleave(
+    { ours: () => turnOf(ours), bare: () => turnOf(bare) },
+    interleavingOf(options, `${SUBSCRIPTIONS} subscriptions`, 2),
+  )
+  await ours.call('subscribe', { subscriptions: SUBSCRIPTIONS })
+  const delays = await delayOf(options, sides)
   return [
     toRow(
       {

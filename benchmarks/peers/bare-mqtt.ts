@@ -76,6 +76,11 @@ const methods = {
       await connected().subscribeAsync(filters, { qos: 0 })
     }
   },
+  async unsubscribe({ subscriptions }: { subscriptions: number }): Promise<void> {
+    for (let from = 0; from < subscriptions; from += 100) {
+      await connected().unsubscribeAsync(Array.from({ length: 100 }, (_, n) => `bench/${from + n}/+`))
+    }
+  },
   /** Seconds from the first to the last message; waits until all have come. */
   async received({ count }: { count: number }): Promise<number> {
     for (let tries = 0; received < count && tries < 3_000; tries++) await new Promise((done) => setTimeout(done, 10))

@@ -92,7 +92,7 @@ const methods = {
       filters.map((filter) => opened().subscribe(filter, { qos: 0, signal: never, onMessage })),
     )
   },
-  async unsubscribe(): Promise<void> {
+  async unsubscribe(_: { subscriptions: number }): Promise<void> {
     await Promise.all(subscriptionsMade.map((subscription) => subscription.close()))
   },
   /** Seconds from the first to the last message; waits until all have come. */

@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ExecuteInput } from '../../src/workers/ssh/execute.ts'
 import { runCommand } from '../../src/workers/ssh/run-command.ts'
-import { carrying, endAll, endRuns, until } from '../helpers/processes.ts'
+import { carrying, endAll, endRuns, noneCarries, until } from '../helpers/processes.ts'
 import {
   memorySink,
   operationContext,
@@ -95,7 +95,7 @@ for (const { name, path } of SHELLS) {
       assert.deepEqual([error.code, error.details?.remote], ['MHV_SSH_COMMAND_TIMEOUT', 'ended'])
       return true
     })
-    assert.deepEqual(carrying(run.run_id), [])
+    await noneCarries(run.run_id)
   })
 }
 

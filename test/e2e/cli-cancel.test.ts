@@ -7,7 +7,7 @@ import { inRoot } from '../../scripts/lib/paths.ts'
 import { EXIT } from '../../src/core/error-table.ts'
 import type { WorkerResult } from '../../src/core/result.ts'
 import { type CliCommand, cliCommand, inShell } from '../helpers/cli-command.ts'
-import { carrying, endRuns, until } from '../helpers/processes.ts'
+import { carrying, endRuns, noneCarries, until } from '../helpers/processes.ts'
 import { sshInstance } from '../helpers/ssh-instance.ts'
 import { type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
 
@@ -67,7 +67,7 @@ describe('MCP-03: `runs cancel`, through an instance that is up, ends the remote
     assert.match(stdout, /^status +cancelled$/m)
     assert.match(stdout, /^effect +unknown: it may have been applied$/m)
     assert.match(stdout, /^error +MHV_RUN_CANCELLED: the run was cancelled by user:\d+/m)
-    assert.deepEqual(carrying(run_id), [])
+    await noneCarries(run_id)
     // Whoever waited for it is told the same.
     const told = await waiting
     assert.equal(told.code, EXIT.cancelled)
@@ -81,7 +81,7 @@ describe('MCP-03: `runs cancel`, through an instance that is up, ends the remote
       const { code, stdout } = await mahavishnu(`runs cancel ${run_id} --json`)
       const { run, ended } = JSON.parse(stdout) as { run: WorkerResult; ended: boolean }
       assert.deepEqual([code, ended, run.status, run.effect_certainty], [EXIT.ok, true, 'cancelled', 'unknown'])
-      assert.deepEqual(carrying(run_id), [])
+      await noneCarries(run_id)
       await waiting
     } finally {
       await endRuns([run_id])

@@ -6,7 +6,7 @@ import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { carrying, endAll, until } from '../helpers/processes.ts'
+import { carrying, endAll, noneCarries, until } from '../helpers/processes.ts'
 import { sshInstance } from '../helpers/ssh-instance.ts'
 import { makeUser, type SystemUser } from '../helpers/ssh-user.ts'
 import { type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
@@ -183,7 +183,7 @@ suite('SSH-07: a detached command', { skip }, () => {
     const { run_id } = await up.ask('/v1/workers/ssh/operations/execute', call)
     assert.ok(await until(() => carrying(run_id).length > 0))
     await end(up, 'SIGTERM')
-    assert.deepEqual(carrying(run_id), [])
+    await noneCarries(run_id)
   })
 
   test('is ended at the next start where its time was over while Mahavishnu was down', async () => {

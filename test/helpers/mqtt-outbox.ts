@@ -4,7 +4,12 @@ import { createRedactor } from '../../src/governance/redaction.ts'
 import { recordsOf, stateOf } from '../../src/runtime/worker-journal.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { FakeClock } from '../../src/testing/fake-clock.ts'
-import type { MqttSession, OutgoingMessage, PublishAck } from '../../src/workers/mqtt/client/mqtt-session.ts'
+import type {
+  MqttSession,
+  OutgoingMessage,
+  PublishAck,
+  SendListener,
+} from '../../src/workers/mqtt/client/mqtt-session.ts'
 import { createOutbox } from '../../src/workers/mqtt/outbox/create-outbox.ts'
 import { COUNTS, decodeEntry, type Entry, MESSAGES, parseEntryKey } from '../../src/workers/mqtt/outbox/entry.ts'
 import { createLedger, NO_COUNTS } from '../../src/workers/mqtt/outbox/ledger.ts'
@@ -35,9 +40,14 @@ export function fakeBroker() {
       return () => void listeners.delete(listener)
     },
     onDisconnected: () => () => undefined,
-    publishNow(message: OutgoingMessage) {
-      if (!connected) return Promise.reject(mhvError('MHV_MQTT_NOT_CONNECTED', 'no connection'))
-      return new Promise<PublishAck>((resolve, reject) => open.push({ message, resolve, reject }))
+    send(message: OutgoingMessage, _signal: AbortSignal, listener: SendListener) {
+      if (!connected) listener.failed(mhvError('MHV_MQTT_NOT_CONNECTED', 'no connection'), message)
+      else
+        open.push({
+          message,
+          resolve: (ack) => listener.acknowledged(ack, message),
+          reject: (error) => listener.failed(error, message),
+        })
     },
   }
   const ack = (message: OutgoingMessage) => ({ qos: message.qos, reason_code: 0, endpoint: 'mqtt://fake', at: 0 })

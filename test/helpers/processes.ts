@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 
@@ -54,6 +55,15 @@ export function carrying(text: string): number[] {
       }
     })
   })
+}
+
+/**
+ * Fails where a process with this text is left. The shell that ends a command of a host carries the run's id as well, and takes
+ * a moment to go after it has answered; what it was to end would stay for minutes.
+ */
+export async function noneCarries(text: string, when?: string): Promise<void> {
+  await until(() => carrying(text).length === 0, 2_000)
+  assert.deepEqual(carrying(text), [], when)
 }
 
 /** The run to which a process belongs, by its environment or its arguments. */
