@@ -118,17 +118,26 @@ async function receiveRows(options: BenchOptions, sides: Sides): Promise<readonl
   const { ours, bare, sender } = sides
   const count = 30_000
   const load = { qos: 0, count, bytes: BYTES, window: WINDOW } as const
-  async function turnOf(side: Side<MqttSide> | Side<BareMqtt>): Promise<number> {
-    await side.call('subscribe', { subscriptions: SUBSCRIPTIONS })
-    const [seconds] = await Promise.all([side.call('received', { count }), sender.call('publish', load)])
-    await side.call('unsubscribe', { subscriptions: SUBSCRIPTIONS })
-    return seconds
-  }
+  const all = { subscriptions: SUBSCRIPTIONS }
+  const sent = () => sender.call('publish', load)
   const seconds = await interleave(
-    { ours: () => turnOf(ours), bare: () => turnOf(bare) },
+    {
+      async ours() {
+        await ours.call('subscribe', all)
+        const [taken] = await Promise.all([ours.call('received', { count }), sent()])
+        await ours.call('unsubscribe', all)
+        return taken
+      },
+      async bare() {
+        await bare.call('subscribe', all)
+        const [taken] = await Promise.all([bare.call('received', { count }), sent()])
+        await bare.call('unsubscribe', all)
+        return taken
+      },
+    },
     interleavingOf(options, `${SUBSCRIPTIONS} subscriptions`, 2),
   )
-  await ours.call('subscribe', { subscriptions: SUBSCRIPTIONS })
+  await ours.call('subscribe', all)
   const delays = await delayOf(options, sides)
   return [
     toRow(

@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
@@ -12,6 +10,7 @@ import { type DeviceSimulator, startDeviceSimulator } from '../../src/testing/de
 import type { DeviceBehaviour } from '../../src/testing/simulated-device.ts'
 import { type Mosquitto, mosquittoMissing, startMosquitto } from '../helpers/mosquitto.ts'
 import { until } from '../helpers/processes.ts'
+import { endUp, killUps, startUp, type Up } from '../helpers/up-process.ts'
 
 /** `mahavishnu up` as it is shipped, killed while it rolls firmware out to devices, and started again. */
 
@@ -26,13 +25,12 @@ const named = (count: number) => Array.from({ length: count }, (_, index) => `d-
 
 let broker: Mosquitto
 const folders: string[] = []
-const started = new Set<ChildProcess>()
 
 before(async () => {
   if (!skip) broker = await startMosquitto({ config: ['max_queued_messages 0'] })
 })
 after(async () => {
-  for (const child of started) child.kill('SIGKILL')
+  killUps()
   for (const folder of folders) await rm(folder, { recursive: true, force: true })
   if (!skip) await broker.stop()
 })
@@ -49,41 +47,6 @@ async function instance(mqtt: object): Promise<string> {
   await write('inventory', { targets: { site: { tier: 'dev', mqtt: { brokers: [{ url: broker.url }] } } } })
   await write('policy', { name: 'all', rules: [{ id: 'all', decision: 'allow' }] })
   return folder
-}
-
-interface Up {
-  readonly child: ChildProcess
-  // biome-ignore lint/suspicious/noExplicitAny: answers of every shape
-  ask(path: string, body?: object): Promise<any>
-}
-
-async function startUp(folder: string): Promise<Up> {
-  const bin = join(import.meta.dirname, '../../src/bin.ts')
-  const args = [bin, 'up', '--folder', folder, '--set', 'http.port=0']
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] })
-  started.add(child)
-  let said = ''
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    said += text
-  })
-  assert.ok(await until(() => /the token is in .*\n/.test(said), 20_000), said)
-  const url = /^listening on (\S+) and/m.exec(said)?.[1] ?? ''
-  const token = (await readFile(join(folder, 'http.token'), 'utf8')).trim()
-  return {
-    child,
-    async ask(path, body) {
-      const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
-      const sent = body === undefined ? { headers } : { headers, method: 'POST', body: JSON.stringify(body) }
-      return (await fetch(`${url}${path}`, sent)).json()
-    },
-  }
-}
-
-async function end(up: Up, signal: NodeJS.Signals): Promise<void> {
-  const gone = once(up.child, 'exit')
-  up.child.kill(signal)
-  await gone
-  started.delete(up.child)
 }
 
 async function begin(up: Up, input: object): Promise<string> {
@@ -147,7 +110,7 @@ suite('MQ-07: a roll-out over kill -9', { skip }, () => {
       const runId = await begin(up, { device_ids: ids, concurrency: 6 })
       for (const share of [6, 18]) {
         assert.ok(await until(() => updated(devices) >= share, 30_000), `${updated(devices)} updated`)
-        await end(up, 'SIGKILL')
+        await endUp(up, 'SIGKILL')
         const before = list(devices).filter((each) => each.told.length > 0).length
         // Those under way end while nobody listens.
         await delay(500)
@@ -165,7 +128,7 @@ suite('MQ-07: a roll-out over kill -9', { skip }, () => {
         .map((chunk: { text: string }) => chunk.text)
         .join('')
       assert.equal(text, ids.map((id) => `${id}\tupdated\n`).join(''))
-      await end(up, 'SIGTERM')
+      await endUp(up, 'SIGTERM')
       assert.deepEqual(await left(folder), [])
     })
   }
@@ -185,7 +148,7 @@ suite('MQ-07: a roll-out over kill -9', { skip }, () => {
     const runId = await begin(up, { device_ids: ids, concurrency: 4, failure_limit: 8 })
     for (const share of [3, 6]) {
       assert.ok(await until(() => failed() >= share, 30_000))
-      await end(up, 'SIGKILL')
+      await endUp(up, 'SIGKILL')
       up = await startUp(folder)
     }
     const run = await ending(up, runId)
@@ -198,7 +161,7 @@ suite('MQ-07: a roll-out over kill -9', { skip }, () => {
       list(devices).reduce((sum, each) => sum + each.toldAfterEnd(), 0),
       0,
     )
-    await end(up, 'SIGTERM')
+    await endUp(up, 'SIGTERM')
     assert.deepEqual(await left(folder), [])
   })
 
@@ -214,7 +177,7 @@ suite('MQ-07: a roll-out over kill -9', { skip }, () => {
     let up = await startUp(folder)
     const runId = await begin(up, { device_ids: ids, concurrency: 3 })
     assert.ok(await until(() => updated(devices) >= 3, 30_000))
-    await end(up, 'SIGTERM')
+    await endUp(up, 'SIGTERM')
     const before = list(devices).filter((each) => each.told.length > 0).length
     await delay(800)
     assert.equal(list(devices).filter((each) => each.told.length > 0).length, before)
@@ -222,6 +185,6 @@ suite('MQ-07: a roll-out over kill -9', { skip }, () => {
     const { status, data } = await ending(up, runId)
     assert.deepEqual([status, data?.updated], ['completed', 20])
     assert.ok(list(devices).every((each) => each.installs() === 1))
-    await end(up, 'SIGTERM')
+    await endUp(up, 'SIGTERM')
   })
 })

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
+import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -10,6 +9,7 @@ import { carrying, endAll, noneCarries, until } from '../helpers/processes.ts'
 import { sshInstance } from '../helpers/ssh-instance.ts'
 import { makeUser, type SystemUser } from '../helpers/ssh-user.ts'
 import { type Sshd, sshdMissing, startSshd } from '../helpers/sshd.ts'
+import { endUp, killUps, startUp, type Up } from '../helpers/up-process.ts'
 
 /** `mahavishnu up` as it is shipped, killed while it follows a detached command, and started again. */
 
@@ -22,53 +22,17 @@ const shellAt = (name: string) => {
 let sshd: Sshd
 const users: SystemUser[] = []
 const folders: string[] = []
-const started = new Set<ChildProcess>()
 
 before(async () => {
   if (!skip) sshd = await startSshd()
 })
 after(async () => {
   if (skip) return
-  for (const child of started) child.kill('SIGKILL')
+  killUps()
   await sshd.stop()
   for (const user of users) await user.remove()
   for (const folder of folders) await rm(folder, { recursive: true, force: true })
 })
-
-interface Up {
-  readonly child: ChildProcess
-  // biome-ignore lint/suspicious/noExplicitAny: answers of every shape
-  ask(path: string, body?: object): Promise<any>
-}
-
-async function startUp(folder: string): Promise<Up> {
-  const bin = join(import.meta.dirname, '../../src/bin.ts')
-  const args = [bin, 'up', '--folder', folder, '--set', 'http.port=0']
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] })
-  started.add(child)
-  let said = ''
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    said += text
-  })
-  assert.ok(await until(() => /the token is in .*\n/.test(said), 20_000), said)
-  const url = /^listening on (\S+) and/m.exec(said)?.[1] ?? ''
-  const token = (await readFile(join(folder, 'http.token'), 'utf8')).trim()
-  return {
-    child,
-    async ask(path, body) {
-      const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
-      const sent = body === undefined ? { headers } : { headers, method: 'POST', body: JSON.stringify(body) }
-      return (await fetch(`${url}${path}`, sent)).json()
-    },
-  }
-}
-
-async function end(up: Up, signal: NodeJS.Signals): Promise<void> {
-  const gone = once(up.child, 'exit')
-  up.child.kill(signal)
-  await gone
-  started.delete(up.child)
-}
 
 /** What the journal has of one stream, byte for byte, and how much it says is missing. */
 async function journaled(
@@ -154,11 +118,11 @@ suite('SSH-07: a detached command', { skip }, () => {
       await delay(1_000)
       await endAll(sshd.connections())
       await delay(1_500)
-      await end(first, 'SIGKILL')
+      await endUp(first, 'SIGKILL')
       await delay(500)
       const second = await startUp(folder)
       await assertWhole(second, user, runId)
-      await end(second, 'SIGTERM')
+      await endUp(second, 'SIGTERM')
     })
   }
 
@@ -168,12 +132,12 @@ suite('SSH-07: a detached command', { skip }, () => {
     const runId = await begin(up, user)
     for (let stops = 0; stops < 2; stops++) {
       await delay(500)
-      await end(up, 'SIGTERM')
+      await endUp(up, 'SIGTERM')
       assert.ok(carrying(runId).length > 0, 'it goes on')
       up = await startUp(folder)
     }
     await assertWhole(up, user, runId)
-    await end(up, 'SIGTERM')
+    await endUp(up, 'SIGTERM')
   })
 
   test('an attached command is still ended when Mahavishnu stops', async () => {
@@ -182,7 +146,7 @@ suite('SSH-07: a detached command', { skip }, () => {
     const call = { target: 'box', wait: 0, input: { command: 'sleep 300' } }
     const { run_id } = await up.ask('/v1/workers/ssh/operations/execute', call)
     assert.ok(await until(() => carrying(run_id).length > 0))
-    await end(up, 'SIGTERM')
+    await endUp(up, 'SIGTERM')
     await noneCarries(run_id)
   })
 
@@ -194,7 +158,7 @@ suite('SSH-07: a detached command', { skip }, () => {
     const files = join(user.home, '.local/state/mahavishnu/detached')
     assert.ok(await until(() => carrying(run_id).length > 0 && existsSync(join(files, run_id))), 'it runs')
     const killed = performance.now()
-    await end(first, 'SIGKILL')
+    await endUp(first, 'SIGKILL')
     assert.ok(await until(() => performance.now() - killed > 4_500), 'its time is over')
     assert.ok(carrying(run_id).length > 0, 'nobody has ended it')
     const second = await startUp(folder)
@@ -202,6 +166,6 @@ suite('SSH-07: a detached command', { skip }, () => {
     assert.ok(await until(() => readdirSync(files).length === 0, 10_000), 'nothing is left on the host')
     const { run } = await second.ask(`/v1/runs/${run_id}`)
     assert.deepEqual([run.error_code, run.effect_certainty], ['MHV_RUN_INTERRUPTED', 'unknown'])
-    await end(second, 'SIGTERM')
+    await endUp(second, 'SIGTERM')
   })
 })

@@ -1,4 +1,5 @@
 import { createServer, type Socket } from 'node:net'
+import { packetsIn } from './hostile-broker.ts'
 
 /**
  * As little of a broker as it takes to refuse every subscription with a reason (MQTT 5, 3.9.3): mosquitto 2.0 grants
@@ -39,23 +40,5 @@ export async function startDenyingBroker(): Promise<DenyingBroker> {
       for (const socket of sockets) socket.destroy()
       await new Promise((resolve) => server.close(resolve))
     },
-  }
-}
-
-/** Whole packets, as they come in these tests: none is split. */
-function* packetsIn(bytes: Buffer): Generator<{ readonly type: number; readonly body: Buffer }> {
-  for (let at = 0; at < bytes.length; ) {
-    const type = (bytes[at] ?? 0) >> 4
-    let length = 0
-    let shift = 0
-    let byte: number
-    do {
-      at += 1
-      byte = bytes[at] ?? 0
-      length += (byte & 0x7f) << shift
-      shift += 7
-    } while (byte & 0x80)
-    yield { type, body: bytes.subarray(at + 1, at + 1 + length) }
-    at += 1 + length
   }
 }

@@ -88,7 +88,8 @@ export function variable(value: number): Buffer {
   return Buffer.from(bytes)
 }
 
-function* packetsIn(bytes: Buffer): Generator<{ readonly type: number; readonly body: Buffer }> {
+/** Whole packets, as they come in these tests: none is split. */
+export function* packetsIn(bytes: Buffer): Generator<{ readonly type: number; readonly body: Buffer }> {
   for (let at = 0; at < bytes.length; ) {
     const type = (bytes[at] ?? 0) >> 4
     let length = 0

@@ -4,7 +4,7 @@ import { CONNECT_ERRORS, type MqttContext, SUBSCRIBE_ERRORS, sessionOf } from '.
 import type { MqttSettings } from '../settings.ts'
 import { collect } from './collect.ts'
 import { messageOutput, toOutput } from './message-output.ts'
-import { checkFilters, filtersInput } from './subscribe.ts'
+import { checkFilters, filtersInput, maxBytesInput } from './subscribe.ts'
 
 const input = z.object({
   filters: filtersInput,
@@ -15,13 +15,7 @@ const input = z.object({
     .max(60)
     .default(0.5)
     .describe('seconds without a further message after which it ends: brokers do not say when they are done'),
-  max_bytes: z
-    .number()
-    .int()
-    .min(1)
-    .max(16 * 1_048_576)
-    .default(1_048_576)
-    .describe('bytes of payload after which it ends'),
+  max_bytes: maxBytesInput,
 })
 
 const output = z.object({

@@ -15,6 +15,14 @@ export const filtersInput = z
   .max(100)
   .describe('topic filters, with + for one level and # for all that follow')
 
+export const maxBytesInput = z
+  .number()
+  .int()
+  .min(1)
+  .max(16 * 1_048_576)
+  .default(1_048_576)
+  .describe('bytes of payload after which it ends')
+
 const input = z.object({
   filters: filtersInput,
   qos: qosInput.default(0),
@@ -27,13 +35,7 @@ const input = z.object({
   count: z.number().int().min(1).max(10_000).default(100).describe('messages after which it ends'),
   until: conditionInput.optional().describe('ends it with the first message that is like this'),
   retained: z.boolean().default(true).describe('whether messages that the broker has kept come first'),
-  max_bytes: z
-    .number()
-    .int()
-    .min(1)
-    .max(16 * 1_048_576)
-    .default(1_048_576)
-    .describe('bytes of payload after which it ends'),
+  max_bytes: maxBytesInput,
 })
 
 const output = z.object({
