@@ -2,7 +2,7 @@ import type { OperationContext } from '../../core/context.ts'
 import { mhvError, toMhvError } from '../../core/errors.ts'
 import type { MqttWorker } from './background.ts'
 import type { MqttSession } from './client/mqtt-session.ts'
-import { allowPublish, allowSubscribe } from './client/topic-rules.ts'
+import { allowPublish, allowSubscribe } from './client/topics/topic-rules.ts'
 import type { MqttSettings, MqttTarget } from './settings.ts'
 
 export type MqttContext = OperationContext<MqttWorker, MqttSettings, MqttTarget>

@@ -3,7 +3,7 @@ import type { WorkerContext } from '../../../core/context.ts'
 import { mhvError } from '../../../core/errors.ts'
 import type { MqttSettings, MqttTarget } from '../settings.ts'
 import type { BrokerCall, MqttConnection } from './mqtt-session.ts'
-import { createSession, type OwnedSession } from './session.ts'
+import { createSession, type OwnedSession } from './session/session.ts'
 
 /** Sessions of this process that have no client id of their own: two clients with one id would throw each other out. */
 let generated = 0

@@ -2,7 +2,7 @@ import type { SecretResolver } from '../../../core/context.ts'
 import type { MhvError } from '../../../core/errors.ts'
 import type { WorkerConnection } from '../../../core/worker.ts'
 import type { MqttSettings, MqttTarget } from '../settings.ts'
-import type { IdentityProblem } from './identity.ts'
+import type { IdentityProblem } from './identity/identity.ts'
 
 /**
  * Terms. A *link* is one network connection to one broker. A *session* is what runs use: one per broker list and

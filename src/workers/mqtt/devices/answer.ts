@@ -1,4 +1,4 @@
-import { identityProblem } from '../client/identity.ts'
+import { identityProblem } from '../client/identity/identity.ts'
 import type { IncomingMessage } from '../client/mqtt-session.ts'
 import type { MqttSettings } from '../settings.ts'
 import type { CommandPlan } from './command-shape.ts'

@@ -1,6 +1,6 @@
 import { mhvError } from '../../../core/errors.ts'
-import { topicFor } from '../client/identity.ts'
-import { checkFilter, checkTopic } from '../client/topics.ts'
+import { topicFor } from '../client/identity/identity.ts'
+import { checkFilter, checkTopic } from '../client/topics/topics.ts'
 
 /** Where devices are spoken to and answer, in the default hierarchy. */
 export const COMMAND_TOPIC = 'mahavishnu/commands/{device_id}'

@@ -1,6 +1,6 @@
 import type { Clock } from '../../../core/clock.ts'
 import { toMhvError } from '../../../core/errors.ts'
-import { isRefusal } from '../client/connect-errors.ts'
+import { isRefusal } from '../client/link/connect-errors.ts'
 import type { MqttSession } from '../client/mqtt-session.ts'
 
 /** Pause before a connection is asked for again, in milliseconds; the session has its own, longer ones. */

@@ -1,6 +1,6 @@
 import { mhvError } from '../../../core/errors.ts'
 import { defineOperation } from '../../../core/operation.ts'
-import { allowPublish } from '../client/topic-rules.ts'
+import { allowPublish } from '../client/topics/topic-rules.ts'
 import { CONNECT_ERRORS, type MqttContext, PUBLISH_ERRORS, SUBSCRIBE_ERRORS } from '../context.ts'
 import { deviceTopics, OTA_TOPIC } from '../devices/device-topics.ts'
 import { checkFirmwareUrl } from './firmware-url.ts'

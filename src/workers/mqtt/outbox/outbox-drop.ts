@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { mhvError } from '../../../core/errors.ts'
 import { defineOperation } from '../../../core/operation.ts'
-import { checkFilter, matchesFilter } from '../client/topics.ts'
+import { checkFilter, matchesFilter } from '../client/topics/topics.ts'
 import { type MqttContext, maySend } from '../context.ts'
 import { outboxOf } from './outbox-status.ts'
 

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { z } from 'zod'
 import { defineOperation } from '../../../core/operation.ts'
-import { checkFilter, matchesFilter } from '../client/topics.ts'
+import { checkFilter, matchesFilter } from '../client/topics/topics.ts'
 import { type MqttContext, mayReceive } from '../context.ts'
 import { OVERFLOW_POLICIES } from './outbox.ts'
 import { outboxOf } from './outbox-status.ts'

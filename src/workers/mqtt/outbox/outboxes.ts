@@ -1,7 +1,7 @@
 import type { WorkerContext } from '../../../core/context.ts'
 import { toMhvError } from '../../../core/errors.ts'
 import type { BrokerCall, MqttConnection } from '../client/mqtt-session.ts'
-import { matchesFilter } from '../client/topics.ts'
+import { matchesFilter } from '../client/topics/topics.ts'
 import type { MqttSettings, MqttTarget } from '../settings.ts'
 import { type ClosableOutbox, createOutbox, type OutboxParts } from './create-outbox.ts'
 import { COUNTS, decodeEntry, type Entry, MESSAGES, parseEntryKey } from './entry.ts'

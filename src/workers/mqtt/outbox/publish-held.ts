@@ -1,5 +1,5 @@
 import { type MhvError, mhvError, toMhvError } from '../../../core/errors.ts'
-import { isRefusal } from '../client/connect-errors.ts'
+import { isRefusal } from '../client/link/connect-errors.ts'
 import type { MqttSession, OutgoingMessage, PublishAck } from '../client/mqtt-session.ts'
 import { type MqttContext, sessionOf } from '../context.ts'
 import type { AcceptedMessages, MessageOutcome, OutboxMessage, OverflowPolicy } from './outbox.ts'

@@ -1,5 +1,6 @@
 import type { Clock } from '../../../core/clock.ts'
 import { type MhvError, mhvError, toMhvError } from '../../../core/errors.ts'
+import { MESSAGE_FAULTS, MESSAGE_PASSING } from '../client/link/reason-codes.ts'
 import {
   MESSAGE_ID_PROPERTY,
   type MqttSession,
@@ -7,7 +8,6 @@ import {
   type PublishAck,
   type SendListener,
 } from '../client/mqtt-session.ts'
-import { MESSAGE_FAULTS, MESSAGE_PASSING } from '../client/reason-codes.ts'
 import { createLanes, type Held, type Lane } from './lanes.ts'
 
 /** What became of a send. A message whose connection was lost has no outcome yet: it is sent again. */

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { mhvError } from '../../../core/errors.ts'
 import type { OutgoingMessage, Qos } from '../client/mqtt-session.ts'
-import { MAX_STRING_BYTES } from '../client/topics.ts'
+import { MAX_STRING_BYTES } from '../client/topics/topics.ts'
 
 /** Longest payload as it is written in an input, in characters: it lies in memory and in the journal. */
 const MAX_TEXT = 8 * 1_048_576

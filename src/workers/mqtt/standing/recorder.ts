@@ -2,7 +2,7 @@ import type { Clock } from '../../../core/clock.ts'
 import type { Logger, WorkerRecords } from '../../../core/context.ts'
 import { mhvError, toMhvError } from '../../../core/errors.ts'
 import { MAX_RECORD_BYTES, type NewRecord } from '../../../core/records.ts'
-import { deviceOf } from '../client/device-topic.ts'
+import { deviceOf } from '../client/identity/device-topic.ts'
 import { type IncomingMessage, MESSAGE_ID_PROPERTY } from '../client/mqtt-session.ts'
 
 /** Stream of records with the messages of a target. */

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { topicFilter } from '../client/topic-filter.ts'
+import { topicFilter } from '../client/topics/topic-filter.ts'
 
 const MEBIBYTE = 1_048_576
 

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { isoTime } from '../../../core/clock.ts'
-import { IDENTITY_PROBLEMS } from '../client/identity.ts'
+import { IDENTITY_PROBLEMS } from '../client/identity/identity.ts'
 import type { IncomingMessage } from '../client/mqtt-session.ts'
 
 /** A received message as callers get it. */

@@ -1,5 +1,5 @@
-import type { Clock } from '../../../core/clock.ts'
-import { createAbortGroup } from './abort-group.ts'
+import type { Clock } from '../../../../core/clock.ts'
+import { createAbortGroup } from '../link/abort-group.ts'
 
 /** Milliseconds that a timer may come before the moment it was set for. */
 const EARLY_MS = 1e-3

@@ -1,5 +1,5 @@
+import type { OutgoingMessage } from '../mqtt-session.ts'
 import type { MqttClient } from './mqtt-library.ts'
-import type { OutgoingMessage } from './mqtt-session.ts'
 import { createPacketWriter } from './packet-writer.ts'
 
 /** What of mqtt.js is not public, and used here: tests of acknowledgements fail where a new version changes it. */

@@ -1,9 +1,9 @@
-import type { Clock } from '../../../core/clock.ts'
-import type { Logger } from '../../../core/context.ts'
-import { mhvError, toMhvError } from '../../../core/errors.ts'
-import { newId } from '../../../core/ids.ts'
-import type { Link } from './link.ts'
-import type { IPublishPacket } from './mqtt-library.ts'
+import type { Clock } from '../../../../core/clock.ts'
+import type { Logger } from '../../../../core/context.ts'
+import { mhvError, toMhvError } from '../../../../core/errors.ts'
+import { newId } from '../../../../core/ids.ts'
+import type { Link } from '../link/link.ts'
+import type { IPublishPacket } from '../link/mqtt-library.ts'
 
 /** Longest time that a message to itself may take. */
 const ANSWER_MS = 10_000

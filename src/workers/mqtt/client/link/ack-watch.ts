@@ -1,4 +1,4 @@
-import type { Clock } from '../../../core/clock.ts'
+import type { Clock } from '../../../../core/clock.ts'
 
 /** Looks within the time after which an acknowledgement is overdue. */
 const LOOKS = 4

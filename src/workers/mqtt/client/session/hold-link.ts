@@ -1,8 +1,8 @@
-import type { Clock } from '../../../core/clock.ts'
-import type { Logger } from '../../../core/context.ts'
-import { type MhvError, toMhvError } from '../../../core/errors.ts'
-import type { MqttSettings } from '../settings.ts'
-import type { Link } from './link.ts'
+import type { Clock } from '../../../../core/clock.ts'
+import type { Logger } from '../../../../core/context.ts'
+import { type MhvError, toMhvError } from '../../../../core/errors.ts'
+import type { MqttSettings } from '../../settings.ts'
+import type { Link } from '../link/link.ts'
 import type { LinkMaker } from './link-maker.ts'
 import type { SubscriptionProbe } from './probe.ts'
 

@@ -1,7 +1,7 @@
-import type { Principal } from '../../../core/context.ts'
-import { mhvError } from '../../../core/errors.ts'
-import { matchesPattern } from '../../../core/glob.ts'
-import type { TopicRule } from '../settings.ts'
+import type { Principal } from '../../../../core/context.ts'
+import { mhvError } from '../../../../core/errors.ts'
+import { matchesPattern } from '../../../../core/glob.ts'
+import type { TopicRule } from '../../settings.ts'
 import { coversFilter, matchesFilter, overlap } from './topics.ts'
 
 /**

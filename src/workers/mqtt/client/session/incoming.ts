@@ -1,5 +1,5 @@
-import type { IPublishPacket } from './mqtt-library.ts'
-import type { IncomingMessage } from './mqtt-session.ts'
+import type { IPublishPacket } from '../link/mqtt-library.ts'
+import type { IncomingMessage } from '../mqtt-session.ts'
 
 /** A packet as consumers see it. */
 export function toIncoming(packet: IPublishPacket, duplicate: boolean, at: number, endpoint: string): IncomingMessage {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
-import type { OutgoingMessage, Qos } from './mqtt-session.ts'
+import type { OutgoingMessage, Qos } from '../mqtt-session.ts'
 import { measurePublish, writePublishHead } from './publish-packet.ts'
 
 interface ParsedPublish {

@@ -1,6 +1,7 @@
-import type { Clock } from '../../../core/clock.ts'
-import { type MhvError, mhvError } from '../../../core/errors.ts'
-import type { MqttSettings } from '../settings.ts'
+import type { Clock } from '../../../../core/clock.ts'
+import { type MhvError, mhvError } from '../../../../core/errors.ts'
+import type { MqttSettings } from '../../settings.ts'
+import type { OutgoingMessage, PublishAck, Qos, SendListener } from '../mqtt-session.ts'
 import { connectError, refusedConnect, saidBy } from './connect-errors.ts'
 import type { Credentials } from './credentials.ts'
 import type { Endpoint } from './endpoint.ts'
@@ -12,7 +13,6 @@ import {
   type IPublishPacket,
   type MqttClient,
 } from './mqtt-library.ts'
-import type { OutgoingMessage, PublishAck, Qos, SendListener } from './mqtt-session.ts'
 import { createSentStore, type ReceivedStore } from './packet-stores.ts'
 import { createPingTimer } from './ping-timer.ts'
 import { NOT_AUTHORIZED, reasonText, SESSION_TAKEN_OVER } from './reason-codes.ts'

@@ -1,10 +1,10 @@
-import { type MhvError, mhvError, toMhvError } from '../../../core/errors.ts'
-import type { MqttSettings } from '../settings.ts'
+import { type MhvError, mhvError, toMhvError } from '../../../../core/errors.ts'
+import type { MqttSettings } from '../../settings.ts'
+import type { Link } from '../link/link.ts'
+import type { IPublishPacket } from '../link/mqtt-library.ts'
+import type { IncomingMessage, Qos, SubscribeOptions } from '../mqtt-session.ts'
+import { matchesFilter } from '../topics/topics.ts'
 import { createDelivery, type Delivery, type ReceiveBudget } from './delivery.ts'
-import type { Link } from './link.ts'
-import type { IPublishPacket } from './mqtt-library.ts'
-import type { IncomingMessage, Qos, SubscribeOptions } from './mqtt-session.ts'
-import { matchesFilter } from './topics.ts'
 
 /** Topics for which it is remembered which filters take them, where the broker does not say so itself. */
 const CACHED_TOPICS = 10_000

@@ -1,5 +1,5 @@
-import { ERROR_TABLE } from '../../../core/error-table.ts'
-import { MhvError, mhvError, outOfDescriptors, systemCode } from '../../../core/errors.ts'
+import { ERROR_TABLE } from '../../../../core/error-table.ts'
+import { MhvError, mhvError, outOfDescriptors, systemCode } from '../../../../core/errors.ts'
 import type { Endpoint } from './endpoint.ts'
 import { BAD_CREDENTIALS, connackReason, NOT_AUTHORIZED, PASSING, reasonText } from './reason-codes.ts'
 

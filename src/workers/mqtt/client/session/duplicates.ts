@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
-import type { Clock } from '../../../core/clock.ts'
-import type { IPublishPacket } from './mqtt-library.ts'
-import { MESSAGE_ID_PROPERTY } from './mqtt-session.ts'
+import type { Clock } from '../../../../core/clock.ts'
+import type { IPublishPacket } from '../link/mqtt-library.ts'
+import { MESSAGE_ID_PROPERTY } from '../mqtt-session.ts'
 
 /** Messages of which it is known over which link they came, and ids of messages that are remembered. */
 const REMEMBERED = 2_048

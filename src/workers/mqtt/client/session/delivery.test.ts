@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import type { IncomingMessage, Qos } from '../mqtt-session.ts'
 import { createDelivery } from './delivery.ts'
-import type { IncomingMessage, Qos } from './mqtt-session.ts'
 
 const incoming = (text: string, qos: Qos = 0): IncomingMessage => ({
   topic: 't',

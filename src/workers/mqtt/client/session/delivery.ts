@@ -1,4 +1,4 @@
-import type { IncomingMessage } from './mqtt-session.ts'
+import type { IncomingMessage } from '../mqtt-session.ts'
 
 /** Bytes that all subscriptions of a session hold together. */
 export interface ReceiveBudget {

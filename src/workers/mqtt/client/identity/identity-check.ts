@@ -1,8 +1,8 @@
-import type { Clock } from '../../../core/clock.ts'
-import type { Logger } from '../../../core/context.ts'
+import type { Clock } from '../../../../core/clock.ts'
+import type { Logger } from '../../../../core/context.ts'
+import type { IncomingMessage } from '../mqtt-session.ts'
 import { identityProblem } from './identity.ts'
 import type { IdentitySettings } from './identity-settings.ts'
-import type { IncomingMessage } from './mqtt-session.ts'
 
 /** Least time between two warnings: an impostor shall not fill the log. */
 const WARN_EVERY_MS = 60_000

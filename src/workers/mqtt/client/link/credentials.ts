@@ -1,8 +1,8 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import type { SecretResolver } from '../../../core/context.ts'
-import { mhvError, outOfDescriptors, systemCode } from '../../../core/errors.ts'
-import type { MqttTarget } from '../settings.ts'
+import type { SecretResolver } from '../../../../core/context.ts'
+import { mhvError, outOfDescriptors, systemCode } from '../../../../core/errors.ts'
+import type { MqttTarget } from '../../settings.ts'
 import { localPath } from './local-path.ts'
 
 /** What a connection is made with; read anew for each, so that renewed certificates and passwords are used. */

@@ -1,4 +1,4 @@
-import type { OutgoingMessage } from './mqtt-session.ts'
+import type { OutgoingMessage } from '../mqtt-session.ts'
 
 /**
  * PUBLISH packets as bytes: OASIS MQTT 5.0, 3.3, and MQTT 3.1.1, 3.3. mqtt.js writes each of them in seven or more

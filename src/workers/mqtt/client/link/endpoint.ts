@@ -1,4 +1,4 @@
-import type { BrokerAddress } from '../settings.ts'
+import type { BrokerAddress } from '../../settings.ts'
 
 /** A broker's address, taken apart. */
 export interface Endpoint {

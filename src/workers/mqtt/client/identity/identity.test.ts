@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { allowPublish, allowSubscribe } from '../topics/topic-rules.ts'
 import { identityProblem, topicFor } from './identity.ts'
-import { allowPublish, allowSubscribe } from './topic-rules.ts'
 
 suite('identity of devices', () => {
   const check = (

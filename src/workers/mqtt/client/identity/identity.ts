@@ -1,7 +1,7 @@
-import { mhvError } from '../../../core/errors.ts'
+import { mhvError } from '../../../../core/errors.ts'
+import type { IncomingMessage } from '../mqtt-session.ts'
+import { checkLevel } from '../topics/topics.ts'
 import { ownerOf } from './device-topic.ts'
-import type { IncomingMessage } from './mqtt-session.ts'
-import { checkLevel } from './topics.ts'
 
 /** Fields of a payload by which senders name themselves. */
 const CLAIMS = { device: ['device_id', 'deviceId'], gateway: ['gateway_id', 'gatewayId'] } as const

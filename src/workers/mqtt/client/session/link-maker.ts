@@ -1,12 +1,12 @@
-import type { WorkerContext } from '../../../core/context.ts'
-import { MhvError } from '../../../core/errors.ts'
-import type { MqttSettings, MqttTarget } from '../settings.ts'
-import { readCredentials } from './credentials.ts'
-import { type Endpoint, endpointOf } from './endpoint.ts'
-import { type Link, openLink } from './link.ts'
-import type { IPublishPacket } from './mqtt-library.ts'
-import { createReceivedStore, type ReceivedStore } from './packet-stores.ts'
-import { createReceiveGate } from './receiving.ts'
+import type { WorkerContext } from '../../../../core/context.ts'
+import { MhvError } from '../../../../core/errors.ts'
+import type { MqttSettings, MqttTarget } from '../../settings.ts'
+import { readCredentials } from '../link/credentials.ts'
+import { type Endpoint, endpointOf } from '../link/endpoint.ts'
+import { type Link, openLink } from '../link/link.ts'
+import type { IPublishPacket } from '../link/mqtt-library.ts'
+import { createReceivedStore, type ReceivedStore } from '../link/packet-stores.ts'
+import { createReceiveGate } from '../link/receiving.ts'
 
 export interface LinkMakerParts {
   readonly target: MqttTarget

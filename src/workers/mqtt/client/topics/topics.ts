@@ -1,4 +1,4 @@
-import { type MhvError, mhvError } from '../../../core/errors.ts'
+import { type MhvError, mhvError } from '../../../../core/errors.ts'
 
 /**
  * Topic names and topic filters: OASIS MQTT 5.0, 4.7 and 1.5.4. mqtt.js checks no topic of a publish, and a broker that

@@ -1,4 +1,4 @@
-import type { OutgoingMessage } from './mqtt-session.ts'
+import type { OutgoingMessage } from '../mqtt-session.ts'
 import { measurePublish, writePublishHead } from './publish-packet.ts'
 
 /** What is written at once, in bytes; and from which size on a payload is written by itself instead of being copied. */
