@@ -139,7 +139,7 @@ for (const { name, path } of SHELLS) {
       ctx.cancel()
       const { code, details } = await failureOf(running)
       assert.deepEqual([code, details.remote], ['MHV_RUN_CANCELLED', 'ended'])
-      await noneCarries(ctx.run_id)
+      noneCarries(ctx.run_id)
       await settle(ctx)
       assert.deepEqual(filesOf(user), [])
     })
@@ -259,7 +259,7 @@ suite('a detached command in hard times', { skip }, () => {
     const { code, message, details } = await failureOf(running)
     assert.deepEqual([code, details.exit_code, details.remote], ['MHV_SSH_COMMAND_TIMEOUT', 4, 'ended'])
     assert.match(message, /ended with exit code 4, but what it left behind held its output open/)
-    await noneCarries(ctx.run_id)
+    noneCarries(ctx.run_id)
   })
 
   test('a command that closes its output, and one that a signal ends', async () => {
@@ -292,7 +292,7 @@ suite('a detached command in hard times', { skip }, () => {
     const next = contextFor(plain, { state })
     await runDetached(next, { command: 'true', detach: true })
     await settle(next)
-    await noneCarries(ctx.run_id)
+    noneCarries(ctx.run_id)
     assert.equal(existsSync(folderOf(ctx)), false)
     assert.deepEqual(await state.list(''), [])
   })

@@ -95,7 +95,7 @@ for (const { name, path } of SHELLS) {
       assert.deepEqual([error.code, error.details?.remote], ['MHV_SSH_COMMAND_TIMEOUT', 'ended'])
       return true
     })
-    await noneCarries(run.run_id)
+    noneCarries(run.run_id)
   })
 }
 

@@ -67,7 +67,7 @@ describe('MCP-03: `runs cancel`, through an instance that is up, ends the remote
     assert.match(stdout, /^status +cancelled$/m)
     assert.match(stdout, /^effect +unknown: it may have been applied$/m)
     assert.match(stdout, /^error +MHV_RUN_CANCELLED: the run was cancelled by user:\d+/m)
-    await noneCarries(run_id)
+    noneCarries(run_id)
     // Whoever waited for it is told the same.
     const told = await waiting
     assert.equal(told.code, EXIT.cancelled)
@@ -81,7 +81,7 @@ describe('MCP-03: `runs cancel`, through an instance that is up, ends the remote
       const { code, stdout } = await mahavishnu(`runs cancel ${run_id} --json`)
       const { run, ended } = JSON.parse(stdout) as { run: WorkerResult; ended: boolean }
       assert.deepEqual([code, ended, run.status, run.effect_certainty], [EXIT.ok, true, 'cancelled', 'unknown'])
-      await noneCarries(run_id)
+      noneCarries(run_id)
       await waiting
     } finally {
       await endRuns([run_id])

