@@ -281,8 +281,8 @@ describe('CLI-02: the scripts, in the shells themselves', { concurrency: 3 }, ()
         'zpty shell "TERM=dumb PS1= zsh -f -i"',
         'say() { zpty -w shell "$1" }',
         'say "autoload -Uz compinit; compinit -D -u; eval \\"\\$(mahavishnu completion zsh)\\"; unset zle_bracketed_paste"',
-        // The widget shows the line as it is after completion.
-        'say \'show() { print -r -- "<<$BUFFER>>"; BUFFER= }; zle -N show; bindkey "^G" show; print re\'\'ady\'',
+        // The widget shows the line as it is after completion; its own text, echoed, has no such brackets.
+        'say \'show() { print -r -- "<""<$BUFFER>"">"; BUFFER= }; zle -N show; bindkey "^G" show; print re\'\'ady\'',
         'local text; zpty -r -m shell text "*ready*" || exit 3',
         `zpty -w -n shell ${quoteWord(begin + words)}$'\\t\\a'`,
         'zpty -r -m shell text "*<<*>>*" || exit 4',
